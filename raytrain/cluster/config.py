@@ -1,0 +1,20 @@
+"""How fits are run on Ray."""
+
+from pydantic import Field
+
+from raytrain.config import Section
+
+
+class ClusterConfig(Section):
+    """The cluster and its patience."""
+
+    dashboard: bool = True
+    """Whether a cluster of our own has Ray's dashboard, on loopback only."""
+    timeout_s: float = Field(3600.0, gt=0)
+    """Seconds after which a fit that still runs is killed and counted as a timeout."""
+    max_tries: int = Field(2, ge=1)
+    """Times a fit may crash its process before it is given up."""
+    recycle_after: int = Field(32, ge=1)
+    """Fits after which the slot's process is replaced."""
+    connect_timeout_s: float = Field(15.0, gt=0)
+    """Seconds to wait for the cluster that RAY_ADDRESS names."""

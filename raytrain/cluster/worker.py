@@ -1,0 +1,147 @@
+"""What runs inside a worker process: one fit after another, all of one engine."""
+
+import functools
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from raytrain.engines.base import Engine
+from raytrain.engines.memory import is_out_of_memory
+from raytrain.engines.process import claim
+from raytrain.work.dataset import Dataset
+from raytrain.work.fit import Control, Progress, run_fit
+from raytrain.work.inflight import Inflight
+from raytrain.work.spec import FitSpec
+from raytrain.work.store import ResultStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a worker is told to do; small enough to be sent with every call."""
+
+    spec: FitSpec
+    engine: Engine
+    threads: int
+    dataset: Path
+    store: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failed fit as a row."""
+
+    key: str
+    family: str
+    target: str
+    fold: str
+    seed: int
+    phase: str
+    exception: str
+    memory_bytes: int | None
+    """Resident memory of the process when it failed; None when the process is gone."""
+    advice: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a fit ended, as its worker tells it."""
+
+    key: str
+    status: Literal["ok", "stopped", "error", "oom"]
+    worker: str
+    """host:pid"""
+    started_at: float
+    """Wall clock, seconds since 1970."""
+    ended_at: float
+    cost: dict[str, Any] | None = None
+    failure: Failure | None = None
+
+
+def execute(order: Order) -> Outcome:
+    """Run a fit and keep its result. Whatever the fit raises becomes a failed row.
+
+    Raises:
+        WrongEngine: this process belongs to another engine.
+    """
+    os.umask(0o077)
+    claim(order.engine)
+    spec, progress = order.spec, Progress()
+    started = time.time()
+    tell = functools.partial(Outcome, key=spec.key, worker=f"{socket.gethostname()}:{os.getpid()}", started_at=started)
+    with Inflight.enter(order.store, spec.key) as inflight:
+        control = Control(threads=order.threads, should_stop=inflight.should_stop, progress=progress)
+        try:
+            result = run_fit(spec, _dataset(order.dataset), control)
+            if result.stopped:
+                return tell(status="stopped", ended_at=time.time())
+            progress.phase = "store"
+            ResultStore(order.store).write(spec.key, result.predictions, result.facts(spec))
+        except Exception as error:
+            failure = describe(spec, progress.phase, error)
+            return tell(status="oom" if is_out_of_memory(error) else "error", ended_at=time.time(), failure=failure)
+    return tell(status="ok", ended_at=time.time(), cost=asdict(result.cost))
+
+
+@functools.lru_cache(maxsize=2)
+def _dataset(folder: Path) -> Dataset:
+    return Dataset(folder)
+
+
+def describe(spec: FitSpec, phase: str, error: BaseException) -> Failure:
+    """A failure with what a person needs to act on it."""
+    return Failure(
+        key=spec.key,
+        family=spec.family,
+        target=spec.target,
+        fold=spec.fold.name,
+        seed=spec.seed,
+        phase=phase,
+        exception=f"{type(error).__name__}: {error}"[:2000],
+        memory_bytes=psutil.Process().memory_info().rss,
+        advice=advice(error),
+        trace="".join(traceback.format_exception(error))[-8000:],
+    )
+
+
+def advice(error: BaseException) -> str:
+    """What to try after this error."""
+    if is_out_of_memory(error):
+        return "give it less: a smaller batch, window or number of rounds, or a machine profile with fewer cores"
+    return _ADVICE.get(type(error).__name__, "run this family alone with --families to see it again")
+
+
+_ADVICE = {
+    "FitError": "the message names the rule; change the family's params or the folds",
+    "WrongEngine": "a defect of raytrain: report it with the story of this run",
+    "ModuleNotFoundError": "install the engine: pip install 'raytrain[all]'",
+    "ImportError": "install the engine: pip install 'raytrain[all]'; on a Mac lightgbm and xgboost need libomp",
+    "OSError": "look at the free space and the permissions of the store",
+}
+
+
+class Slot:
+    """The process that holds the accelerator; one fit at a time, of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        claim(engine)
+        self._engine = engine
+
+    def execute(self, order: Order) -> Outcome:
+        """Run a fit.
+
+        Raises:
+            WrongEngine: the fit is for another engine.
+        """
+        claim(order.engine)
+        return execute(order)
+
+
+Execute = Callable[[Order], Outcome]

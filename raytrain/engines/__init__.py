@@ -1,0 +1,1 @@
+"""What families are made of: the contract (`base`) and what the families of one engine share."""

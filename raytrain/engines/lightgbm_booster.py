@@ -1,0 +1,75 @@
+"""One LightGBM booster: train, keep as text, predict."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from raytrain.engines.base import FitContext, FitData, FloatArray, RowIndices, Samples
+from raytrain.engines.native import Rounds, table
+from raytrain.engines.training import relative_weights
+
+
+class Binned:
+    """Training rows and the rows kept aside, binned once; serves any number of boosters."""
+
+    def __init__(self, data: FitData, head: RowIndices, tail: RowIndices, context: FitContext) -> None:
+        import lightgbm
+
+        self.common: dict[str, Any] = {
+            "num_threads": context.threads,
+            "seed": context.seed,
+            "deterministic": True,
+            # Columns-wise sums depend on the number of threads; so would the choice between the two, which is timed.
+            "force_row_wise": True,
+            "feature_pre_filter": False,
+            "verbosity": -1,
+        }
+        x, y = table(data, head)
+        self.train = lightgbm.Dataset(x, y, weight=relative_weights(data, head), params=self.common).construct()
+        self.tail = None
+        if len(tail):
+            x, y = table(data, tail)
+            self.tail = self.train.create_valid(x, y, weight=relative_weights(data, tail), params=self.common)
+
+
+class TextBooster:
+    """A trained booster in LightGBM's own text format, the only form it predicts from: a saved one is the same."""
+
+    def __init__(self, text: str, threads: int = 1) -> None:
+        import lightgbm
+
+        self._text = text
+        self._threads = threads
+        self._booster = lightgbm.Booster(model_str=text)
+
+    @classmethod
+    def train(
+        cls, binned: Binned, params: dict[str, Any], num_rounds: int, patience: int, context: FitContext
+    ) -> Self:
+        """Boost until the loss of the rows kept aside has not fallen for `patience` rounds, or until asked to stop."""
+        import lightgbm
+
+        booster = lightgbm.Booster({**params, **binned.common}, binned.train)
+        if binned.tail is not None:
+            booster.add_valid(binned.tail, "tail")
+        rounds = Rounds(num_rounds, patience, context)
+        stop = False
+        while not stop:
+            booster.update()
+            stop = rounds.stop_after(booster.eval_valid()[0][2] if binned.tail is not None else None)
+        return cls(booster.model_to_string(num_iteration=rounds.best), context.threads)
+
+    def predict(self, x: Samples) -> FloatArray:
+        """(n,) the prediction of each row."""
+        values = self._booster.predict(x[:], num_threads=self._threads)
+        return np.asarray(values, dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the text."""
+        path.write_text(self._text)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(path.read_text())

@@ -1,0 +1,56 @@
+"""What boosted trees share, whatever library grows them."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.engines.base import FitContext, FitData, FloatArray, RowIndices
+from raytrain.engines.training import EarlyStopping
+from raytrain.errors import FitError
+
+
+class Rounds:
+    """Decides after each boosting round whether to go on, and how many rounds to keep in the end."""
+
+    def __init__(self, num_rounds: int, patience: int, context: FitContext) -> None:
+        self._num_rounds = num_rounds
+        self._stopping = EarlyStopping(patience)
+        self._context = context
+        self._done = 0
+
+    def stop_after(self, loss: float | None) -> bool:
+        """Take note of a finished round; True when it was the last.
+
+        Args:
+            loss: on the rows kept aside, lower is better; None when none are.
+        """
+        self._done += 1
+        if loss is not None:
+            self._stopping.improved(loss)
+        self._context.progress(self._done / self._num_rounds)
+        return self._done >= self._num_rounds or self._stopping.exhausted or self._context.should_stop()
+
+    @property
+    def best(self) -> int:
+        """Rounds to keep: those up to the lowest loss, or all when no loss was given."""
+        return self._stopping.best_update or self._done
+
+
+def expected_rounds(num_rounds: int, patience: int, valid_share: float) -> float:
+    """How many rounds a fit will probably run: a prior for its cost.
+
+    On returns the loss of the rows kept aside stops falling early, so far fewer than `num_rounds`.
+    """
+    return min(num_rounds, patience + 1.5 * math.sqrt(num_rounds)) if valid_share else num_rounds
+
+
+def table(data: FitData, rows: RowIndices) -> tuple[FloatArray, NDArray[np.float64]]:
+    """The chosen rows as (k, features) and their one target as (k,).
+
+    Raises:
+        FitError: several targets; trees are grown for one.
+    """
+    if data.y.shape[1] != 1:
+        raise FitError(f"trees predict one target at a time, got {data.y.shape[1]}; plan one fit for each")
+    return data.x[rows], data.y[rows, 0].astype(np.float64)

@@ -1,0 +1,1 @@
+"""What models see: features, targets, preprocessing and windows."""

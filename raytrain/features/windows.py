@@ -1,0 +1,44 @@
+"""Look-back windows made on demand from one table, never as a copy of the whole set."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows (n, steps, features) that end on the rows `ends` of `table`.
+
+    The rows of a window must lie in one series; `ends_with_history` finds the rows for which they do.
+    """
+
+    table: FloatArray
+    """(rows, features), series after series, dates rising."""
+    ends: NDArray[np.int64]
+    steps: int
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, rows: Any, /) -> FloatArray:
+        """The chosen windows as an array (k, steps, features)."""
+        ends = self.ends[rows]
+        windows: FloatArray = self.table[ends[..., None] + np.arange(1 - self.steps, 1)]
+        return windows
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, steps, features)."""
+        return len(self.ends), self.steps, self.table.shape[1]
+
+
+def ends_with_history(series: NDArray[Any], steps: int) -> NDArray[np.bool_]:
+    """(rows,) True where the `steps` rows up to this one belong to one series."""
+    enough = np.zeros(len(series), dtype=bool)
+    if steps <= len(series):
+        enough[steps - 1 :] = series[steps - 1 :] == series[: len(series) - steps + 1]
+    return enough

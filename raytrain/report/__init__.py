@@ -1,0 +1,1 @@
+"""The run as a page a person reads: tables, plots, timeline."""

@@ -1,0 +1,164 @@
+"""Forecasts of the test rows against what happened, for the family that forecasts and for naive.
+
+The upper panel is the price. Near horizons always look right there, since a forecast of no change trails the price by
+a hand's breadth; so the lower panel shows what was really forecast: the forward return and its band.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from markupsafe import Markup
+
+from raytrain.report import svg
+from raytrain.report.view import YARDSTICK, RunView, levels, targets
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_PLOTS = 18
+MAX_SERIES = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActualPlot:
+    """One target of one series."""
+
+    target: str
+    label: str
+    kind: str
+    family: str
+    series_id: str
+    num_rows: int
+    inside: float | None
+    """The share of outcomes in the band, of this family on this series; None without a band."""
+    plot: Markup
+
+
+def actual_plots(view: RunView) -> list[ActualPlot]:
+    """The plots of every target, nearest horizon first, at most `MAX_PLOTS`, evenly over the targets."""
+    predictions = view.predictions
+    if predictions.is_empty():
+        return []
+    known = predictions.filter(pl.col("price_actual").is_finite().fill_null(value=False))
+    asked = targets(known)[:MAX_PLOTS]
+    per_target = min(MAX_SERIES, max(1, MAX_PLOTS // max(1, len(asked))))
+    found = []
+    for target, _, _ in asked:
+        rows = known.filter(pl.col("target") == target)
+        family = best_family(view, target, rows["family"].unique().sort().to_list())
+        for series_id in rows["series_id"].unique().sort().head(per_target):
+            found.append(_plot(rows.filter(pl.col("series_id") == series_id), family))
+    return [plot for plot in found if plot]
+
+
+def best_family(view: RunView, target: str, families: list[str]) -> str:
+    """The family that makes the forecast for a target; without a forecast the most skilful one of `families`."""
+    if not view.forecast.is_empty():
+        chosen = view.forecast.filter((pl.col("target") == target) & pl.col("family").is_in(families))
+        if not chosen.is_empty():
+            return str(chosen["family"][0])
+    skills = dict.fromkeys(families, -math.inf)
+    for score in view.scores.iter_rows(named=True):
+        skill = score["skill"]
+        if score["target"] == target and score["family"] in skills and skill is not None and skill == skill:
+            skills[score["family"]] = skill
+    candidates = [family for family in families if family != YARDSTICK] or families
+    return max(candidates, key=lambda family: skills[family])
+
+
+def _plot(rows: pl.DataFrame, family: str) -> ActualPlot | None:
+    own = rows.filter(pl.col("family") == family).sort("label_date")
+    if own.is_empty():
+        return None
+    first = own.row(0, named=True)
+    naive = rows.filter(pl.col("family") == YARDSTICK).sort("label_date")
+    return ActualPlot(
+        target=first["target"],
+        label=first["label"],
+        kind=first["kind"],
+        family=family,
+        series_id=first["series_id"],
+        num_rows=own.height,
+        inside=_inside(own) if first["kind"] != "threshold" else None,
+        plot=_draw(svg.thin_out(own), svg.thin_out(naive), first),
+    )
+
+
+def _realised() -> pl.Expr:
+    return (pl.col("price_actual") / pl.col("close")).log()
+
+
+def _inside(rows: pl.DataFrame) -> float | None:
+    found = levels(rows)
+    if len(found) < 2:
+        return None
+    within = _realised().is_between(pl.col(f"q{found[0]:g}"), pl.col(f"q{found[-1]:g}"))
+    share = rows.select(within.mean()).item()
+    return float(share) if share is not None else None
+
+
+def _draw(own: pl.DataFrame, naive: pl.DataFrame, first: dict[str, Any]) -> Markup:
+    from matplotlib.figure import Figure
+
+    name = f"{first['target']} of {first['series_id']}"
+    with svg.drawing(f"actual {name}"):
+        figure = Figure(figsize=(5, 3.4))
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        upper.plot(own["label_date"], own["price_actual"], color=svg.INK, **_mark(own))
+        if first["kind"] == "threshold":
+            _probability(lower, own, naive)
+        else:
+            _price(upper, own, naive)
+            _return(lower, own, naive)
+        svg.date_axis(lower)
+        return svg.inline(figure, f"forecast of {name} against what happened")
+
+
+def _mark(rows: pl.DataFrame) -> dict[str, str]:
+    """A line through one point cannot be seen."""
+    return {"marker": "."} if rows.height == 1 else {}
+
+
+def _price(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
+    priced = own.with_columns(pl.col("close") * pl.col(f"q{level:g}").exp() for level in levels(own))
+    if not naive.is_empty():
+        axes.plot(naive["label_date"], naive["close"], color=svg.MUTED, linewidth=0.7, ls=":", **_mark(naive))
+    _band(axes, priced)
+    axes.plot(priced["label_date"], priced["q0.5"], color=svg.ACCENT, linewidth=0.9, **_mark(priced))
+    # what happened sets the scale: a diverged forecast leaves the picture instead of flattening it
+    axes.set_ylim(svg.limits(own["price_actual"].to_list(), 0.12))
+    axes.set_ylabel("price")
+
+
+def _return(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    actual = own.select(_realised()).to_series()
+    axes.vlines(own["label_date"], 0, actual, color=svg.INK, linewidth=0.5, alpha=0.55)
+    _band(axes, own)
+    axes.plot(own["label_date"], own["q0.5"], color=svg.ACCENT, linewidth=0.9, **_mark(own))
+    found = levels(naive) if not naive.is_empty() else []
+    for level in sorted({found[0], found[-1]}) if found else ():
+        axes.plot(naive["label_date"], naive[f"q{level:g}"], color=svg.MUTED, linewidth=0.8, ls=":")
+    axes.set_ylim(svg.limits([0.0, *actual.to_list()], 0.05))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_ylabel("return")
+
+
+def _band(axes: "Axes", rows: pl.DataFrame) -> None:
+    found = levels(rows)
+    if len(found) > 1:
+        low, high = rows[f"q{found[0]:g}"].cast(pl.Float64), rows[f"q{found[-1]:g}"].cast(pl.Float64)
+        axes.fill_between(
+            rows["label_date"].to_numpy(), low.to_numpy(), high.to_numpy(), color=svg.ACCENT, alpha=0.22, linewidth=0
+        )
+
+
+def _probability(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
+    if not naive.is_empty():
+        axes.plot(naive["label_date"], naive["probability"], color=svg.MUTED, linewidth=0.8, ls=":", **_mark(naive))
+    axes.plot(own["label_date"], own["probability"], color=svg.ACCENT, linewidth=0.9, **_mark(own))
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("probability")

@@ -1,0 +1,147 @@
+"""The verdicts as a matrix of families and horizons, each beside its baseline."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raytrain.evaluation.decision import Decision, Verdict
+from raytrain.report.view import YARDSTICK, RunView
+from raytrain.report.words import percent, plural, signed_percent
+
+MIN_SCALE, MAX_SCALE = 0.02, 0.25
+"""Bounds of the skill axis: less is noise blown up, more lets one diverged network hide all others."""
+
+Score = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A skill and its interval on an axis from 0 to 100 with naive at 50, cut at both ends."""
+
+    low: float
+    point: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One family at one target."""
+
+    verdict: Verdict | None
+    reason: str
+    score: Score
+    bar: Bar | None
+    """None when skill or its interval is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """What the decisions table shows."""
+
+    columns: list[tuple[str, str, int]]
+    """(target, label, horizon), nearest horizon first."""
+    rows: list[tuple[str, list[Cell | None]]]
+    """Family and a cell per column: the yardstick first, then the most skilful."""
+    scale: float
+    """The skill at the right end of a bar."""
+
+
+def verdict_counts(decisions: Sequence[Decision]) -> dict[Verdict, int]:
+    """How many candidates got each verdict; the yardstick is no candidate."""
+    found = Counter(decision.verdict for decision in decisions if decision.family != YARDSTICK)
+    return {verdict: found[verdict] for verdict in ("PROMOTE", "HOLD", "REJECT")}
+
+
+def headline(view: RunView) -> str:
+    """The run in one sentence."""
+    candidates = [decision for decision in view.decisions if decision.family != YARDSTICK]
+    if not candidates:
+        return "There was no candidate to judge."
+    promoted = [f"{one.family} at {one.label}" for one in candidates if one.verdict == "PROMOTE"]
+    if promoted:
+        verb = "is" if len(promoted) == 1 else "are"
+        return f"{len(promoted)} of {plural(len(candidates), 'candidate')} {verb} promoted: {', '.join(promoted)}."
+    best = _best_score(view)
+    return f"None of {plural(len(candidates), 'candidate')} is promoted. {best}".rstrip()
+
+
+def _best_score(view: RunView) -> str:
+    known = [score for score in _scores(view).values() if score["family"] != YARDSTICK and _has(score, "skill")]
+    if not known:
+        return ""
+    best = max(known, key=lambda score: score["skill"])
+    interval = ""
+    if _has(best, "skill_low") and _has(best, "skill_high"):
+        interval = f", interval {signed_percent(best['skill_low'])} to {signed_percent(best['skill_high'])}"
+    return f"The best skill is {signed_percent(best['skill'])} ({best['family']} at {best['label']}{interval})."
+
+
+def matrix(view: RunView) -> Matrix:
+    """Decisions and scores joined; a family that was judged or scored anywhere has a row."""
+    scores = _scores(view)
+    verdicts = {(decision.family, decision.target): decision for decision in view.decisions}
+    columns = sorted(
+        {(one.target, one.label, one.horizon) for one in view.decisions}
+        | {(one["target"], one["label"], one["horizon"]) for one in scores.values()},
+        key=lambda column: (column[2], column[0]),
+    )
+    scale = _scale(list(scores.values()))
+    keys = verdicts.keys() | scores.keys()
+    rows = [
+        (family, [_cell(verdicts.get((family, target)), scores.get((family, target)), scale) for target, _, _ in columns])
+        for family in {family for family, _ in keys}
+    ]
+    return Matrix(columns=columns, rows=sorted(rows, key=_rank), scale=scale)
+
+
+def _scores(view: RunView) -> dict[tuple[str, str], Score]:
+    return {(row["family"], row["target"]): row for row in view.scores.iter_rows(named=True)}
+
+
+def _has(score: Score, name: str) -> bool:
+    value = score.get(name)
+    return value is not None and value == value  # NaN differs from itself
+
+
+def _scale(scores: Sequence[Score]) -> float:
+    ends = [abs(score[name]) for score in scores for name in ("skill_low", "skill_high") if _has(score, name)]
+    return min(max([*ends, MIN_SCALE]), MAX_SCALE)
+
+
+def _cell(decision: Decision | None, score: Score | None, scale: float) -> Cell | None:
+    if decision is None and score is None:
+        return None
+    return Cell(
+        verdict=decision.verdict if decision else None,
+        reason=decision.reason if decision else "",
+        score=score or {},
+        bar=_bar(score, scale) if score else None,
+    )
+
+
+def _bar(score: Score, scale: float) -> Bar | None:
+    if score["family"] == YARDSTICK or not all(_has(score, name) for name in ("skill", "skill_low", "skill_high")):
+        return None
+
+    def place(value: float) -> float:
+        return round(50 + 50 * min(1.0, max(-1.0, value / scale)), 1)
+
+    return Bar(low=place(score["skill_low"]), point=place(score["skill"]), high=place(score["skill_high"]))
+
+
+def _rank(row: tuple[str, list[Cell | None]]) -> tuple[bool, float, str]:
+    """The yardstick first, then by mean skill, families without any last."""
+    family, cells = row
+    skills = [cell.score["skill"] for cell in cells if cell and _has(cell.score, "skill")]
+    mean = sum(skills) / len(skills) if skills else float("-inf")
+    return family != YARDSTICK, -mean, family
+
+
+def scale_text(scale: float) -> str:
+    """The ends of the skill axis as the caption names them."""
+    return percent(scale, 0 if scale >= 0.1 else 1)

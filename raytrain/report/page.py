@@ -1,0 +1,80 @@
+"""`RunView` -> one HTML file that needs nothing else: no script, no request, every text escaped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from raytrain.report.actual import actual_plots
+from raytrain.report.costs import costs
+from raytrain.report.decisions import headline, matrix, scale_text, verdict_counts
+from raytrain.report.folds import fold_tables, shade
+from raytrain.report.forecasts import MAX_ROWS, band_text, fans, forecast_rows
+from raytrain.report.timeline import family_colours, timeline
+from raytrain.report.view import YARDSTICK, RunView
+from raytrain.report.words import FILTERS
+
+MAX_FAILURES = 100
+
+
+def render(view: RunView) -> str:
+    """The page of a run, the same bytes for the same view.
+
+    Raises:
+        jinja2.UndefinedError: a key of `view.summary` is missing.
+        polars.exceptions.ColumnNotFoundError: a column of a table with rows is missing.
+    """
+    return _environment().get_template("page.jinja").render(_context(view))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("raytrain", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.filters["shade"] = shade
+    return environment
+
+
+def _context(view: RunView) -> dict[str, Any]:
+    summary: Mapping[str, Any] = view.summary
+    decisions = matrix(view)
+    rows = forecast_rows(view.forecast)
+    return {
+        "run": summary,
+        "yardstick": YARDSTICK,
+        "headline": headline(view),
+        "verdicts": verdict_counts(view.decisions),
+        "decisions": sorted(view.decisions, key=lambda one: (one.horizon, one.target, one.family)),
+        "matrix": decisions,
+        "scale": scale_text(decisions.scale),
+        "scores": _score_rows(view.scores),
+        "forecast": rows[:MAX_ROWS],
+        "forecast_total": len(rows),
+        "band": band_text(view.forecast),
+        "fans": fans(view),
+        "actual": actual_plots(view),
+        "actual_band": band_text(view.predictions),
+        "folds": fold_tables(view.fold_scores),
+        "timeline": timeline(view.fits, summary["lower_bound_s"]),
+        "costs": costs(view.fits),
+        "colours": family_colours(view.fits),
+        "failures": view.failures[:MAX_FAILURES],
+        "num_failures": len(view.failures),
+    }
+
+
+def _score_rows(scores: pl.DataFrame) -> list[dict[str, Any]]:
+    """By target, the most skilful family first."""
+    if scores.is_empty():
+        return []
+    skill = pl.col("skill").fill_nan(None)
+    order = scores.sort(
+        "horizon", "target", skill, "family", descending=[False, False, True, False], nulls_last=True
+    )
+    return order.to_dicts()

@@ -1,0 +1,65 @@
+"""A fit as a value: everything that could change its result, and the key made of it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+from raytrain.engines.base import Device, Task
+from raytrain.folds import Fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSpec:
+    """Family x parameters x target x fold x seed, and the content of what the fit sees."""
+
+    family: str
+    family_version: int
+    packages: tuple[tuple[str, str], ...]
+    """(distribution, version) of the libraries that compute."""
+    params: str
+    """The parameters as canonical JSON."""
+    target: str
+    """The target's name: `return_1w`."""
+    target_config: str
+    """The whole target as canonical JSON."""
+    task: Task
+    quantiles: tuple[float, ...]
+    fold: Fold
+    seed: int
+    device: Device
+    features_hash: str
+    """Content of the features up to the end of the test block."""
+    labels_hash: str
+    """Content of the labels that are trained on."""
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over all parts; equal keys mean equal results."""
+        return hashlib.sha256(canonical_json(self.to_dict()).encode()).hexdigest()[:32]
+
+    @property
+    def label(self) -> str:
+        """How the fit is called where people look: the terminal and Ray's dashboard."""
+        return f"{self.family} {self.target} {self.fold.name} s{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`, from parsed JSON."""
+        spec = cls(**values)
+        return replace(
+            spec,
+            fold=Fold(**values["fold"]),
+            quantiles=tuple(values["quantiles"]),
+            packages=tuple((name, version) for name, version in values["packages"]),
+        )
+
+
+def canonical_json(value: Any) -> str:
+    """JSON in one form only: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
