@@ -150,7 +150,7 @@ def overlapping_portfolio(
         cost_bp: cost of trading the whole capital once, in basis points; charged on the change of what is held.
 
     Returns:
-        (n,), NaN on rows where nothing is held and nothing is traded.
+        (n,), NaN on rows where nothing is held and no cost is paid.
 
     Source: Jegadeesh & Titman (1993), Returns to buying winners and selling losers, Journal of Finance 48(1).
     """
@@ -163,9 +163,9 @@ def overlapping_portfolio(
     held, live = _mean_of_last(position, horizon)
     if not np.isfinite(returns[live]).all() or np.isinf(position).any():
         raise DataError("positions and the returns they earn must be finite; give NaN only where no forecast was made")
-    traded = np.abs(np.diff(held, prepend=0.0))
-    gained = np.where(live, held * returns, 0.0) - cost_bp / 1e4 * traded
-    return np.where(live | (traded > 0), gained, np.nan)
+    cost = cost_bp / 1e4 * np.abs(np.diff(held, prepend=0.0))
+    gained = np.where(live, held * returns, 0.0) - cost
+    return np.where(live | (cost > 0), gained, np.nan)
 
 
 def brier(actual: ArrayLike, probability: ArrayLike) -> float:

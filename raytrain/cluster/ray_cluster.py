@@ -126,7 +126,7 @@ def _require_reachable(address: str, timeout_s: float) -> None:
         socket.create_connection((place.hostname, place.port), timeout=timeout_s).close()
     except OSError as error:
         raise ConfigError(
-            f"RAY_ADDRESS must name a running cluster, got {address} ({error}); start it, or unset RAY_ADDRESS to run here"
+            f"RAY_ADDRESS must name a running cluster, got {address} ({error}); start it, or unset RAY_ADDRESS"
         ) from None
 
 
@@ -150,7 +150,9 @@ def sweep(store: Path) -> int:
         return 0
     if _is_alive(pid, created) or not session.startswith("session_"):
         return 0
-    left = [process for process in psutil.process_iter(["cmdline"]) if session in " ".join(process.info["cmdline"] or [])]
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if session in " ".join(process.info["cmdline"] or [])
+    ]
     for process in left:
         try:
             process.kill()

@@ -5,7 +5,6 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from raytrain.engines.process import claim
 from raytrain.work.dataset import Dataset
 from raytrain.work.fit import Control, Progress, run_fit
 from raytrain.work.inflight import Inflight
+from raytrain.work.plan import Prior
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
 
@@ -31,6 +31,8 @@ class Order:
     threads: int
     dataset: Path
     store: Path
+    prior: Prior
+    """Kept with the result, so that the next run's costs can be learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,8 @@ def execute(order: Order) -> Outcome:
             if result.stopped:
                 return tell(status="stopped", ended_at=time.time())
             progress.phase = "store"
-            ResultStore(order.store).write(spec.key, result.predictions, result.facts(spec))
+            facts = result.facts(spec) | {"prior": asdict(order.prior)}
+            ResultStore(order.store).write(spec.key, result.predictions, facts)
         except Exception as error:
             failure = describe(spec, progress.phase, error)
             return tell(status="oom" if is_out_of_memory(error) else "error", ended_at=time.time(), failure=failure)
@@ -92,7 +95,7 @@ def execute(order: Order) -> Outcome:
 
 @functools.lru_cache(maxsize=2)
 def _dataset(folder: Path) -> Dataset:
-    return Dataset(folder)
+    return Dataset.open(folder)
 
 
 def describe(spec: FitSpec, phase: str, error: BaseException) -> Failure:
@@ -142,6 +145,3 @@ class Slot:
         """
         claim(order.engine)
         return execute(order)
-
-
-Execute = Callable[[Order], Outcome]

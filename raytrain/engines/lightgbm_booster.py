@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from raytrain.engines.base import FitContext, FitData, FloatArray, RowIndices, Samples
+from raytrain.engines.base import FitContext, FitData, FloatArray, Needs, RowIndices, Samples, Shape
 from raytrain.engines.native import Rounds, table
 from raytrain.engines.training import relative_weights
 
@@ -44,9 +44,7 @@ class TextBooster:
         self._booster = lightgbm.Booster(model_str=text)
 
     @classmethod
-    def train(
-        cls, binned: Binned, params: dict[str, Any], num_rounds: int, patience: int, context: FitContext
-    ) -> Self:
+    def train(cls, binned: Binned, params: dict[str, Any], num_rounds: int, patience: int, context: FitContext) -> Self:
         """Boost until the loss of the rows kept aside has not fallen for `patience` rounds, or until asked to stop."""
         import lightgbm
 
@@ -73,3 +71,9 @@ class TextBooster:
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         return cls(path.read_text())
+
+
+def booster_needs(
+    shape: Shape, num_rounds: int, patience: int, valid_share: float, num_boosters: int = 1
+) -> Needs:
+    raise NotImplementedError

@@ -32,6 +32,10 @@ _MPS = {
 }
 
 
+ENGINE_BYTES: dict[Engine, int] = {"native": 420 * 2**20, "torch": 480 * 2**20, "keras": 900 * 2**20}
+"""Resident memory of a worker process that has loaded its engine and fitted nothing yet."""
+
+
 def engine_env(engine: Engine, threads: int, device: Device) -> dict[str, str]:
     """The variables a worker process must hold before any library loads.
 

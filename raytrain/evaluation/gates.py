@@ -152,7 +152,9 @@ def _at_most(name: str, measure: str, value: float | None, most: float, why: str
 
 
 def _rule(name: str, value: float | None, threshold: float, passes: Callable[[float], bool], text: str) -> Rule:
-    return Rule(name=name, passed=value is not None and passes(value), value=value, threshold=_number(threshold), text=text)
+    return Rule(
+        name=name, passed=value is not None and passes(value), value=value, threshold=_number(threshold), text=text
+    )
 
 
 def _verdict(row: Mapping[str, Any], rules: tuple[Rule, ...]) -> tuple[Verdict, str]:

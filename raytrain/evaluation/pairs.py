@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from raytrain.errors import DataError
+from raytrain.features.targets import Method, ahead_to_price
 from raytrain.metrics import Floats, pinball_losses
 
 NAIVE = "naive"
@@ -13,7 +14,7 @@ NAIVE = "naive"
 
 MEDIAN = "q0.5"
 PROBABILITY = "probability"
-TARGET = ["target", "kind", "label", "horizon"]
+TARGET = ["target", "kind", "label", "horizon", "method"]
 ROW = ["series_id", "date"]
 OUTCOME = ["actual", "close", "price_actual"]
 
@@ -27,9 +28,11 @@ class Pair:
     kind: str
     label: str
     horizon: int
+    method: Method
+    """What the forecasts are of: log or simple return, or difference of the price."""
     rows: pl.DataFrame
-    """One row per (series_id, date), ordered by date, then series: fold, outcome, `price_forecast`, the family's
-    forecast columns, and those of naive with the suffix `_naive`."""
+    """One row per (series_id, date), ordered by date, then series: fold, outcome, the family's forecast columns and
+    `price_forecast`, and naive's with the suffix `_naive`. Prices are null for a threshold."""
     forecasts: tuple[str, ...]
     """The family's forecast columns: its quantiles by rising level, or the probability."""
     shared: tuple[str, ...]
@@ -104,7 +107,7 @@ def _combine_seeds(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _pair(ours: pl.DataFrame, naive: pl.DataFrame) -> Pair:
-    family, target, kind, label, horizon = ours.select("family", *TARGET).row(0)
+    family, target, kind, label, horizon, method = ours.select("family", *TARGET).row(0)
     yardstick = _no_change(ours) if naive.is_empty() else naive
     forecasts = _given(ours, kind)
     shared = [name for name in forecasts if name in _given(yardstick, kind)]
@@ -112,7 +115,10 @@ def _pair(ours: pl.DataFrame, naive: pl.DataFrame) -> Pair:
     rows = (
         ours.drop_nulls([*known, *forecasts])
         .join(yardstick.select(*ROW, pl.col(shared).name.suffix("_naive")).drop_nulls(), on=ROW)
-        .with_columns(price_forecast=_price_forecast(kind))
+        .with_columns(
+            price_forecast=_price(MEDIAN, forecasts, method),
+            price_forecast_naive=_price(MEDIAN + "_naive", shared, method),
+        )
         .sort("date", "series_id")
     )
     return Pair(
@@ -121,6 +127,7 @@ def _pair(ours: pl.DataFrame, naive: pl.DataFrame) -> Pair:
         kind=kind,
         label=label,
         horizon=horizon,
+        method=method,
         rows=rows,
         forecasts=tuple(forecasts),
         shared=tuple(shared),
@@ -148,10 +155,11 @@ def _no_change(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(*quantiles, nothing.alias(PROBABILITY), pl.lit(0.0).alias(MEDIAN))
 
 
-def _price_forecast(kind: str) -> pl.Expr:
-    if kind == "threshold":
+def _price(median: str, available: Sequence[str], method: Method) -> pl.Expr:
+    """The price that the median leads to; null where there is no median."""
+    if MEDIAN not in available:
         return pl.lit(None, dtype=pl.Float64)
-    return pl.col("close").cast(pl.Float64) * pl.col(MEDIAN).exp()
+    return ahead_to_price(pl.col("close").cast(pl.Float64), pl.col(median), method)
 
 
 def _usable(rows: pl.DataFrame, kind: str, forecasts: Sequence[str], shared: Sequence[str]) -> bool:
@@ -161,5 +169,5 @@ def _usable(rows: pl.DataFrame, kind: str, forecasts: Sequence[str], shared: Seq
     if kind == "threshold":
         sound = pl.col(columns).is_between(0, 1)
     else:
-        sound = pl.col(*columns, "price_forecast").is_finite()
+        sound = pl.col(*columns, "price_forecast", "price_forecast_naive").is_finite()
     return bool(rows.select(pl.all_horizontal(sound).all()).item())

@@ -7,17 +7,18 @@ Input, a long table `predictions` with one row per family, target, fold, seed, s
 | family, target | names: `lightgbm`, `return_1w` |
 | kind | `return`, `price` or `threshold` |
 | label, horizon | the horizon as people say it (`1w`) and in rows |
+| method | what is forecast: `log` or `simple` return, or `difference` of the price |
 | fold, seed | the walk-forward step (text) and the seed (int) |
 | series_id, date, label_date | the series, the origin of the forecast, the date it is for |
-| actual | forward log return, or 0/1 for a threshold; null when not yet known |
+| actual | forward change of the price by `method`, or 0/1 for a threshold; null when not yet known |
 | close, price_actual | price at `date` and at `label_date`; the latter null when not yet known |
-| q0.1, q0.5, ... | predicted forward log return at each level; a point family fills q0.5 only |
+| q0.1, q0.5, ... | predicted change at each level; a point family fills q0.5 only; null for a threshold |
 | probability | threshold targets only |
 
 and `bars` (series_id, date, close): every bar of the test range, one row per series and date.
 
-Output units: MAPE, coverage, skill and shares are fractions (0.03 is 3 %); RMSE, MAE and pinball losses are of log
-returns; Sharpe ratios are annualised. What cannot be computed is null.
+Output units: MAPE, coverage, skill and shares are fractions (0.03 is 3 %); RMSE, MAE and pinball losses have the unit of
+`actual`; Sharpe ratios are annualised. What cannot be computed is null.
 """
 
 from collections.abc import Iterable, Mapping
@@ -81,34 +82,37 @@ def score(
     - loss, naive_loss, skill = 1 - loss / naive_loss: the pinball loss at the levels that the family and naive share,
       or the Brier score of a threshold; skill_low, skill_high: its interval at `confidence`.
     - fold_wins: share of folds whose loss is below naive's.
-    - mape, naive_mape: of the price, close * exp(median) against price_actual. rmse, mae: of the return.
+    - mape, naive_mape: of the price that the median leads to against price_actual; null when a price is 0, since rows
+      are never dropped. rmse, mae: of the median against actual.
     - pinball_loss: at the family's own levels. naive_pinball_loss: at the shared ones.
     - coverage: share of outcomes between the lowest and the highest level, beside coverage_nominal; null for one level.
     - directional_accuracy: share of medians with the right sign, over n_calls medians that are not 0.
     - sharpe: hold the sign of each median for `horizon` rows, overlapping forecasts sharing the capital, series
-      weighted equally on each date. sharpe_long: always long, on the same dates at the same costs.
+      weighted equally on each date. Simple returns are earned, which add up over positions as log returns do not; for
+      `difference`, where prices may be 0, changes of the price. sharpe_long: always long, same dates, same costs.
     - brier, log_loss, roc_auc: threshold targets only, for which the measures of returns are null.
 
     Args:
         predictions: see the module.
         bars: see the module.
         periods_per_year: bars in a year: 252 on daily bars.
-        cost_bp: cost of trading the whole capital once, in basis points.
+        cost_bp: cost of trading the whole capital once, in basis points; of a price unit for `difference`.
         confidence: of the interval of skill, two-sided, between 0 and 1.
         seed: of the bootstrap behind it.
 
     Raises:
-        DataError: a forecast has no bar, bars repeat a date, or a number of the outcome is not finite or a price is 0.
+        DataError: a forecast has no bar, bars repeat a date, no median is forecast, two folds forecast one row, or an
+            outcome is not finite.
     """
     _check_bars(predictions, bars)
-    returns = bars.sort(ROW).select(*ROW, one_row=pl.col("close").cast(pl.Float64).pct_change().over("series_id"))
+    changes = _one_row_changes(bars)
     dates = {"first_date": predictions.schema["date"], "last_date": predictions.schema["date"]}
     return _table(
         (
             {
                 **_measures(pair),
                 **_spread(pair, confidence, seed),
-                **_strategies(pair, returns, periods_per_year, cost_bp),
+                **_strategies(pair, changes, periods_per_year, cost_bp),
             }
             for pair in pair_with_naive(predictions)
         ),
@@ -149,25 +153,28 @@ def _skill(pair: Pair) -> dict[str, float | None]:
         return {}
     loss = float(pair.losses(pair.shared).mean())
     naive_loss = float(pair.losses(pair.shared, "_naive").mean())
-    return {"loss": loss, "naive_loss": naive_loss, "skill": 1 - loss / naive_loss if naive_loss > 0 else None}
+    compared = {"loss": loss, "naive_loss": naive_loss, "skill": 1 - loss / naive_loss if naive_loss > 0 else None}
+    return compared if pair.kind == "threshold" else {**compared, "naive_pinball_loss": naive_loss}
 
 
 def _of_return(pair: Pair) -> dict[str, Any]:
     actual, median = pair.column("actual"), pair.column(MEDIAN)
-    price, price_forecast = pair.column("price_actual"), pair.column("price_forecast")
-    naive_price = pair.column("close") * np.exp(pair.column(MEDIAN + "_naive")) if MEDIAN in pair.shared else None
     accuracy, num_calls = metrics.directional_accuracy(actual, median)
     return {
-        "mape": metrics.mape(price, price_forecast),
-        "naive_mape": None if naive_price is None else metrics.mape(price, naive_price),
+        "mape": _price_mape(pair),
+        "naive_mape": _price_mape(pair, "_naive") if MEDIAN in pair.shared else None,
         "rmse": metrics.rmse(actual, median),
         "mae": metrics.mae(actual, median),
         "pinball_loss": float(pair.losses(pair.forecasts).mean()),
-        "naive_pinball_loss": _skill(pair).get("naive_loss"),
         "directional_accuracy": accuracy,
         "n_calls": num_calls,
         **_coverage(pair),
     }
+
+
+def _price_mape(pair: Pair, suffix: str = "") -> float | None:
+    price = pair.column("price_actual")
+    return None if (price == 0).any() else metrics.mape(price, pair.column("price_forecast" + suffix))
 
 
 def _coverage(pair: Pair) -> dict[str, float]:
@@ -204,11 +211,19 @@ def _spread(pair: Pair, confidence: float, seed: int) -> dict[str, Any]:
     return {**found, "skill_low": low, "skill_high": high, "fold_wins": wins}
 
 
-def _strategies(pair: Pair, returns: pl.DataFrame, periods_per_year: float, cost_bp: float) -> dict[str, float]:
+def _one_row_changes(bars: pl.DataFrame) -> pl.DataFrame:
+    """Each bar's simple return and change of the price since the bar before it in its series; null on the first."""
+    change, before = pl.col("close").diff().over("series_id"), pl.col("close").shift(1).over("series_id")
+    ordered = bars.sort(ROW).with_columns(pl.col("close").cast(pl.Float64))
+    return ordered.select(*ROW, change=change, simple=change / before)
+
+
+def _strategies(pair: Pair, changes: pl.DataFrame, periods_per_year: float, cost_bp: float) -> dict[str, float]:
     if pair.kind == "threshold" or pair.rows.is_empty() or not pair.usable:
         return {}
     positions = pair.rows.select(*ROW, sign=pl.col(MEDIAN).sign(), long=pl.lit(1.0))
-    book = returns.join(positions, on=ROW, how="left", maintain_order="left")
+    earns = pl.col("change" if pair.method == "difference" else "simple").alias("earns")
+    book = changes.select(*ROW, earns).join(positions, on=ROW, how="left", maintain_order="left")
     return {
         "sharpe": _sharpe(book, "sign", pair.horizon, periods_per_year, cost_bp),
         "sharpe_long": _sharpe(book, "long", pair.horizon, periods_per_year, cost_bp),
@@ -219,7 +234,7 @@ def _sharpe(book: pl.DataFrame, position: str, horizon: int, periods_per_year: f
     earned = [
         metrics.overlapping_portfolio(
             series[position].fill_null(np.nan).to_numpy(),
-            series["one_row"].fill_null(np.nan).to_numpy(),
+            series["earns"].fill_null(np.nan).to_numpy(),
             horizon,
             cost_bp,
         )

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from raytrain.metrics import Floats
 
 MIN_BLOCKS = 3
-"""Below this a resampling of blocks says nothing: with two, one of four forecasters no better than naive seemed so."""
+"""Fewer blocks of dates say nothing: with two, one in five forecasters no better than naive seemed better."""
 
 
 def skill_interval(
@@ -25,8 +25,8 @@ def skill_interval(
 
     The losses of one date are added up and stay together, since series move together. Blocks are as long as forecasts
     overlap: max(horizon, number of dates ** (1/3)) dates. The percentiles are widened for the number of blocks by
-    Student's t. With 5 blocks of a 20-row horizon the plain moving block bootstrap declared 18 % of forecasters that
-    were no better than the yardstick to be better at a level of 0.9, where 5 % are meant; this one 7 %.
+    Student's t. Of forecasters no better than the yardstick, 5 % should seem better at a level of 0.9: in simulations
+    with 5 blocks of a 20-row horizon 7 % did, against 18 % with plain percentiles; with 3 blocks 10 %, with many 5-9 %.
 
     Args:
         loss: (n,) loss of the candidate, row by row; lower is better.
@@ -39,7 +39,7 @@ def skill_interval(
 
     Returns:
         (low, high), fractions; (nan, nan) when there are fewer than 3 blocks of dates, when a loss is not finite, or
-        when the yardstick loses nothing.
+        when the yardstick loses nothing in some sample.
 
     Sources: Kuensch (1989), Annals of Statistics 17(3); Politis & Romano (1992), A circular block-resampling procedure;
         Hesterberg (2015), What teachers should know about the bootstrap, section 5.3, expanded percentiles.
@@ -48,7 +48,7 @@ def skill_interval(
     num_dates = len(sums)
     block = max(horizon, int(np.ceil(num_dates ** (1 / 3))))
     num_blocks = num_dates / block
-    sound = np.isfinite(sums).all() and np.isfinite(naive_sums).all() and naive_sums.sum() > 0
+    sound = np.isfinite(sums).all() and np.isfinite(naive_sums).all()
     if num_blocks < MIN_BLOCKS or not sound:
         return float("nan"), float("nan")
     starts, ends = _blocks(num_dates, block, samples, np.random.default_rng(seed))

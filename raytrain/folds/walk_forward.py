@@ -78,6 +78,14 @@ def walk_forward(dates: pl.Series, config: FoldsConfig) -> list[Fold]:
     return [_fold(days, start, config) for start in starts[-config.num_folds :]]
 
 
+def latest(dates: pl.Series, config: FoldsConfig) -> Fold:
+    """Train on everything whose label is known today, and predict from the newest row of each series."""
+    newest = dates.sort()[-1:]
+    train_start = None if config.train_span is None else _ns(newest.dt.offset_by(f"-{config.train_span}"))
+    now = _ns(newest)
+    return Fold(name="latest", train_start=train_start, cutoff=now, test_start=now, test_end=now + 1)
+
+
 def _fold(days: pl.Series, start: object, config: FoldsConfig) -> Fold:
     begin = pl.Series([start], dtype=days.dtype)
     cutoff = days.filter(days < begin[0]).max()

@@ -20,6 +20,11 @@ WATCH_C, SHRINK_C, STOP_C = 70.0, 85.0, 95.0
 MAX_CREDIBLE_C = 150.0
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
 """Linux drivers that measure the processor; disks and network cards run hotter and mean nothing here."""
+WARN_STALLED_PERCENT, CRITICAL_STALLED_PERCENT = 10.0, 20.0
+"""Share of the last ten seconds in which some task, or every task, waited for memory (Linux PSI). systemd-oomd, which
+kills, waits for 60 %; a governor must act earlier."""
+WARN_AVAILABLE, CRITICAL_AVAILABLE = 0.10, 0.04
+"""Share of the memory still available."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +61,11 @@ class HeatSensor:
 
 
 def find_heat_sensor(world: World | None = None) -> HeatSensor:
-    """The first sensor that answers: the file of `RAYTRAIN_HEAT_FILE`, macmon, notifyutil, psutil; else one that knows
-    nothing."""
+    """The first sensor that answers, in the order of trust; one that knows nothing when none does.
+
+    The file of `RAYTRAIN_HEAT_FILE` goes before all, then macmon (degrees), then notifyutil on macOS (pressure) or
+    psutil on Linux (degrees).
+    """
     world = world or World()
     if world.environ.get(HEAT_FILE):
         return HeatSensor("file", lambda: _file_heat(world))
@@ -131,12 +139,6 @@ class Memory:
     """What can be taken without swapping."""
     swap_used_bytes: int
     pressure: Pressure
-
-
-# Share of time in which some task, or every task, waited for memory during the last ten seconds (Linux PSI), and the
-# share of memory still available. systemd-oomd, which kills, waits for 60 %; a governor must act earlier.
-WARN_STALLED_PERCENT, CRITICAL_STALLED_PERCENT = 10.0, 20.0
-WARN_AVAILABLE, CRITICAL_AVAILABLE = 0.10, 0.04
 
 
 def memory(world: World | None = None) -> Memory:

@@ -13,12 +13,15 @@ from markupsafe import Markup
 
 from raytrain.report import svg
 from raytrain.report.view import YARDSTICK, RunView, levels, targets
+from raytrain.report.words import MINUS, known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_PLOTS = 18
 MAX_SERIES = 6
+_LEVELS = r"^q[0-9.]+$"
+"""The quantile columns, as polars selects them by pattern."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ def actual_plots(view: RunView) -> list[ActualPlot]:
     if predictions.is_empty():
         return []
     known = predictions.filter(pl.col("price_actual").is_finite().fill_null(value=False))
+    known = known.with_columns(pl.col(_LEVELS).cast(pl.Float64))
     asked = targets(known)[:MAX_PLOTS]
     per_target = min(MAX_SERIES, max(1, MAX_PLOTS // max(1, len(asked))))
     found = []
@@ -61,9 +65,8 @@ def best_family(view: RunView, target: str, families: list[str]) -> str:
             return str(chosen["family"][0])
     skills = dict.fromkeys(families, -math.inf)
     for score in view.scores.iter_rows(named=True):
-        skill = score["skill"]
-        if score["target"] == target and score["family"] in skills and skill is not None and skill == skill:
-            skills[score["family"]] = skill
+        if score["target"] == target and score["family"] in skills and known(score["skill"]):
+            skills[score["family"]] = score["skill"]
     candidates = [family for family in families if family != YARDSTICK] or families
     return max(candidates, key=lambda family: skills[family])
 
@@ -116,13 +119,13 @@ def _draw(own: pl.DataFrame, naive: pl.DataFrame, first: dict[str, Any]) -> Mark
         return svg.inline(figure, f"forecast of {name} against what happened")
 
 
-def _mark(rows: pl.DataFrame) -> dict[str, str]:
+def _mark(rows: pl.DataFrame) -> dict[str, Any]:
     """A line through one point cannot be seen."""
     return {"marker": "."} if rows.height == 1 else {}
 
 
 def _price(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
-    priced = own.with_columns(pl.col("close") * pl.col(f"q{level:g}").exp() for level in levels(own))
+    priced = own.with_columns(pl.col(_LEVELS).exp() * pl.col("close"))
     if not naive.is_empty():
         axes.plot(naive["label_date"], naive["close"], color=svg.MUTED, linewidth=0.7, ls=":", **_mark(naive))
     _band(axes, priced)
@@ -133,27 +136,23 @@ def _price(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
 
 
 def _return(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     actual = own.select(_realised()).to_series()
-    axes.vlines(own["label_date"], 0, actual, color=svg.INK, linewidth=0.5, alpha=0.55)
+    axes.fill_between(own["label_date"].to_numpy(), 0, actual.to_numpy(), color=svg.INK, alpha=0.4, linewidth=0)
     _band(axes, own)
     axes.plot(own["label_date"], own["q0.5"], color=svg.ACCENT, linewidth=0.9, **_mark(own))
     found = levels(naive) if not naive.is_empty() else []
     for level in sorted({found[0], found[-1]}) if found else ():
         axes.plot(naive["label_date"], naive[f"q{level:g}"], color=svg.MUTED, linewidth=0.8, ls=":")
     axes.set_ylim(svg.limits([0.0, *actual.to_list()], 0.05))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{round(100 * share, 6):g} %".replace("-", MINUS))
     axes.set_ylabel("return")
 
 
 def _band(axes: "Axes", rows: pl.DataFrame) -> None:
     found = levels(rows)
     if len(found) > 1:
-        low, high = rows[f"q{found[0]:g}"].cast(pl.Float64), rows[f"q{found[-1]:g}"].cast(pl.Float64)
-        axes.fill_between(
-            rows["label_date"].to_numpy(), low.to_numpy(), high.to_numpy(), color=svg.ACCENT, alpha=0.22, linewidth=0
-        )
+        low, high = (rows[f"q{level:g}"].to_numpy() for level in (found[0], found[-1]))
+        axes.fill_between(rows["label_date"].to_numpy(), low, high, color=svg.ACCENT, alpha=0.22, linewidth=0)
 
 
 def _probability(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from raytrain.evaluation.decision import Decision, Verdict
 from raytrain.report.view import YARDSTICK, RunView
-from raytrain.report.words import percent, plural, signed_percent
+from raytrain.report.words import known, percent, plural, signed_percent
 
 MIN_SCALE, MAX_SCALE = 0.02, 0.25
 """Bounds of the skill axis: less is noise blown up, more lets one diverged network hide all others."""
+
+VERDICTS: tuple[Verdict, ...] = ("PROMOTE", "HOLD", "REJECT")
 
 Score = Mapping[str, Any]
 
@@ -51,34 +53,39 @@ class Matrix:
     """The skill at the right end of a bar."""
 
 
+def candidates(decisions: Sequence[Decision]) -> list[Decision]:
+    """Everyone but the yardstick: by horizon, the promoted first."""
+    judged = [decision for decision in decisions if decision.family != YARDSTICK]
+    return sorted(judged, key=lambda one: (one.horizon, one.target, VERDICTS.index(one.verdict), one.family))
+
+
 def verdict_counts(decisions: Sequence[Decision]) -> dict[Verdict, int]:
-    """How many candidates got each verdict; the yardstick is no candidate."""
-    found = Counter(decision.verdict for decision in decisions if decision.family != YARDSTICK)
-    return {verdict: found[verdict] for verdict in ("PROMOTE", "HOLD", "REJECT")}
+    """How many candidates got each verdict."""
+    found = Counter(decision.verdict for decision in candidates(decisions))
+    return {verdict: found[verdict] for verdict in VERDICTS}
 
 
 def headline(view: RunView) -> str:
     """The run in one sentence."""
-    candidates = [decision for decision in view.decisions if decision.family != YARDSTICK]
-    if not candidates:
+    judged = candidates(view.decisions)
+    if not judged:
         return "There was no candidate to judge."
-    promoted = [f"{one.family} at {one.label}" for one in candidates if one.verdict == "PROMOTE"]
+    promoted = [f"{one.family} at {one.label}" for one in judged if one.verdict == "PROMOTE"]
     if promoted:
         verb = "is" if len(promoted) == 1 else "are"
-        return f"{len(promoted)} of {plural(len(candidates), 'candidate')} {verb} promoted: {', '.join(promoted)}."
-    best = _best_score(view)
-    return f"None of {plural(len(candidates), 'candidate')} is promoted. {best}".rstrip()
+        return f"{len(promoted)} of {plural(len(judged), 'candidate')} {verb} promoted: {', '.join(promoted)}."
+    return f"None of {plural(len(judged), 'candidate')} is promoted{_best_score(view)}."
 
 
 def _best_score(view: RunView) -> str:
-    known = [score for score in _scores(view).values() if score["family"] != YARDSTICK and _has(score, "skill")]
-    if not known:
+    skilled = [score for score in _scores(view).values() if score["family"] != YARDSTICK and known(score["skill"])]
+    if not skilled:
         return ""
-    best = max(known, key=lambda score: score["skill"])
+    best = max(skilled, key=lambda score: score["skill"])
     interval = ""
-    if _has(best, "skill_low") and _has(best, "skill_high"):
-        interval = f", interval {signed_percent(best['skill_low'])} to {signed_percent(best['skill_high'])}"
-    return f"The best skill is {signed_percent(best['skill'])} ({best['family']} at {best['label']}{interval})."
+    if known(best["skill_low"]) and known(best["skill_high"]):
+        interval = f", {signed_percent(best['skill_low'])} to {signed_percent(best['skill_high'])}"
+    return f"; the best skill is {signed_percent(best['skill'])} ({best['family']} at {best['label']}{interval})"
 
 
 def matrix(view: RunView) -> Matrix:
@@ -93,7 +100,10 @@ def matrix(view: RunView) -> Matrix:
     scale = _scale(list(scores.values()))
     keys = verdicts.keys() | scores.keys()
     rows = [
-        (family, [_cell(verdicts.get((family, target)), scores.get((family, target)), scale) for target, _, _ in columns])
+        (
+            family,
+            [_cell(verdicts.get((family, target)), scores.get((family, target)), scale) for target, _, _ in columns],
+        )
         for family in {family for family, _ in keys}
     ]
     return Matrix(columns=columns, rows=sorted(rows, key=_rank), scale=scale)
@@ -103,13 +113,10 @@ def _scores(view: RunView) -> dict[tuple[str, str], Score]:
     return {(row["family"], row["target"]): row for row in view.scores.iter_rows(named=True)}
 
 
-def _has(score: Score, name: str) -> bool:
-    value = score.get(name)
-    return value is not None and value == value  # NaN differs from itself
-
-
 def _scale(scores: Sequence[Score]) -> float:
-    ends = [abs(score[name]) for score in scores for name in ("skill_low", "skill_high") if _has(score, name)]
+    ends: list[float] = [
+        abs(score[name]) for score in scores for name in ("skill_low", "skill_high") if known(score[name])
+    ]
     return min(max([*ends, MIN_SCALE]), MAX_SCALE)
 
 
@@ -125,7 +132,7 @@ def _cell(decision: Decision | None, score: Score | None, scale: float) -> Cell 
 
 
 def _bar(score: Score, scale: float) -> Bar | None:
-    if score["family"] == YARDSTICK or not all(_has(score, name) for name in ("skill", "skill_low", "skill_high")):
+    if score["family"] == YARDSTICK or not all(known(score[name]) for name in ("skill", "skill_low", "skill_high")):
         return None
 
     def place(value: float) -> float:
@@ -137,7 +144,7 @@ def _bar(score: Score, scale: float) -> Bar | None:
 def _rank(row: tuple[str, list[Cell | None]]) -> tuple[bool, float, str]:
     """The yardstick first, then by mean skill, families without any last."""
     family, cells = row
-    skills = [cell.score["skill"] for cell in cells if cell and _has(cell.score, "skill")]
+    skills = [cell.score["skill"] for cell in cells if cell and known(cell.score.get("skill"))]
     mean = sum(skills) / len(skills) if skills else float("-inf")
     return family != YARDSTICK, -mean, family
 

@@ -1,6 +1,5 @@
 """Skill by fold: was a family better than naive all the time, or once?"""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from raytrain.report.view import YARDSTICK, targets
+from raytrain.report.words import known
 
 MAX_FOLDS = 24
 MIN_SCALE = 0.03
@@ -57,16 +57,12 @@ def _table(scores: pl.DataFrame, target: str, label: str) -> FoldTable:
 
 def _by_fold(scores: pl.DataFrame, column: str, folds: Sequence[str]) -> list[float | None]:
     found = dict(scores.group_by(pl.col("fold").cast(pl.String)).agg(pl.col(column).mean()).iter_rows())
-    return [_finite(found.get(fold)) for fold in folds]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    return [value if known(value) else None for value in map(found.get, folds)]
 
 
 def _scale(skills: Sequence[float | None]) -> float:
     """The 80th percentile: one diverged fit must not make every other cell white."""
-    sizes = sorted(abs(skill) for skill in skills if skill is not None and math.isfinite(skill))
+    sizes = sorted(abs(skill) for skill in skills if known(skill))
     return max(MIN_SCALE, sizes[int(0.8 * (len(sizes) - 1))]) if sizes else MIN_SCALE
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from markupsafe import Markup
 
 from raytrain.report import svg
+from raytrain.report.decisions import VERDICTS
 from raytrain.report.view import RunView, levels
 from raytrain.report.words import day
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 MAX_ROWS = 60
 MAX_SERIES = 6
 HISTORY_ROWS = 120
-_TRUST = {"PROMOTE": 0, "HOLD": 1, "REJECT": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def fans(view: RunView) -> list[Fan]:
         return []
     priced = view.forecast.filter(_finite("price_q0.5") & _finite("close"))
     history = closes(view)
-    found = []
+    found: list[Fan] = []
     for (series_id,), forecast in priced.sort("series_id").group_by("series_id", maintain_order=True):
         if len(found) == MAX_SERIES:
             break
@@ -125,7 +125,7 @@ def _finite(column: str) -> pl.Expr:
 
 def _one_per_horizon(forecast: pl.DataFrame) -> pl.DataFrame:
     """Of several targets at one horizon the most trusted, so that the fan has one band there."""
-    trust = pl.col("verdict").replace_strict(_TRUST, default=len(_TRUST))
+    trust = pl.col("verdict").replace_strict(VERDICTS, range(len(VERDICTS)), default=len(VERDICTS))
     ranked = forecast.sort("horizon", trust, "target")
     return ranked.unique("horizon", keep="first", maintain_order=True)
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raytrain.report.actual import actual_plots
 from raytrain.report.costs import costs
-from raytrain.report.decisions import headline, matrix, scale_text, verdict_counts
+from raytrain.report.decisions import candidates, headline, matrix, scale_text, verdict_counts
 from raytrain.report.folds import fold_tables, shade
 from raytrain.report.forecasts import MAX_ROWS, band_text, fans, forecast_rows
 from raytrain.report.timeline import family_colours, timeline
@@ -50,13 +50,16 @@ def _context(view: RunView) -> dict[str, Any]:
         "yardstick": YARDSTICK,
         "headline": headline(view),
         "verdicts": verdict_counts(view.decisions),
-        "decisions": sorted(view.decisions, key=lambda one: (one.horizon, one.target, one.family)),
+        "decisions": candidates(view.decisions),
         "matrix": decisions,
+        "name_targets": len({label for _, label, _ in decisions.columns}) < len(decisions.columns),
         "scale": scale_text(decisions.scale),
         "scores": _score_rows(view.scores),
         "forecast": rows[:MAX_ROWS],
         "forecast_total": len(rows),
         "band": band_text(view.forecast),
+        "has_probability": any(row.probability is not None for row in rows),
+        "forecast_series": len({row.series_id for row in rows if row.median is not None}),
         "fans": fans(view),
         "actual": actual_plots(view),
         "actual_band": band_text(view.predictions),
@@ -74,7 +77,5 @@ def _score_rows(scores: pl.DataFrame) -> list[dict[str, Any]]:
     if scores.is_empty():
         return []
     skill = pl.col("skill").fill_nan(None)
-    order = scores.sort(
-        "horizon", "target", skill, "family", descending=[False, False, True, False], nulls_last=True
-    )
+    order = scores.sort("horizon", "target", skill, "family", descending=[False, False, True, False], nulls_last=True)
     return order.to_dicts()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_POINTS = 500
+MAX_POINTS = 400
 """Points of one line; more cannot be seen at the width of a plot."""
 NUM_SERIES_COLOURS = 9
 
@@ -123,6 +123,7 @@ def _strip(svg: str, label: str, titles: Mapping[str, str]) -> str:
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub("(?<=: )#[0-9a-f]{6}", lambda colour: _VARIABLES.get(colour[0], colour[0]), body)
     body = re.sub(r">\s+<", "><", body)
+    body = re.sub(r'<g id="[^"]*"/>', "", body)
     body = re.sub(r'<g id="([^"]*)">', group, body)
     return f'<svg {view_box[0]} role="img" aria-label="{label}">{body.strip()}'
 

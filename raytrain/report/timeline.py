@@ -87,7 +87,7 @@ def _draw(fits: pl.DataFrame, colours: Mapping[str, int], lower_bound_s: float |
         figure = Figure(figsize=(10.5, 0.55 + height * len(names)))
         axes = figure.add_subplot()
         titles = _bars(axes, fits, {name: row for row, name in enumerate(names)}, colours)
-        _scales(axes, names, max(fits["end_s"].max(), lower_bound_s or 0.0))  # type: ignore[type-var]
+        _scales(axes, names, max([*fits["end_s"], lower_bound_s or 0.0]))
         if lower_bound_s:
             axes.axvline(lower_bound_s, color=svg.INK, linestyle="--", linewidth=0.9)
         return svg.inline(figure, f"timeline of {plural(fits.height, 'fit')}", titles)

@@ -11,7 +11,8 @@ MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
-def _known(value: Any) -> bool:
+def known(value: Any) -> bool:
+    """Whether there is a finite number to show."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -23,27 +24,27 @@ def _number(value: float, template: str) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as percent: 0.0213 -> `2.1 %`."""
-    return _number(100 * value, f"{{:.{digits}f}}") + THIN + "%" if value is not None and _known(value) else DASH
+    return _number(100 * value, f"{{:.{digits}f}}") + THIN + "%" if value is not None and known(value) else DASH
 
 
 def signed_percent(value: float | None, digits: int = 1) -> str:
     """A share as percent with its sign: 0.0213 -> `+2.1 %`."""
-    return _number(100 * value, f"{{:+.{digits}f}}") + THIN + "%" if value is not None and _known(value) else DASH
+    return _number(100 * value, f"{{:+.{digits}f}}") + THIN + "%" if value is not None and known(value) else DASH
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
     """A plain number: -0.4 with a real minus sign."""
-    return _number(value, f"{{:.{digits}f}}") if value is not None and _known(value) else DASH
+    return _number(value, f"{{:.{digits}f}}") if value is not None and known(value) else DASH
 
 
 def significant(value: float | None, digits: int = 3) -> str:
     """A number of unknown size: 0.00123456 -> `0.00123`."""
-    return _number(value, f"{{:.{digits}g}}") if value is not None and _known(value) else DASH
+    return _number(value, f"{{:.{digits}g}}") if value is not None and known(value) else DASH
 
 
 def price(value: float | None) -> str:
     """A price: thousands without cents, small ones with four decimals."""
-    if value is None or not _known(value):
+    if value is None or not known(value):
         return DASH
     size = abs(value)
     digits = 0 if size >= 10_000 else 2 if size >= 10 else 4
@@ -52,12 +53,12 @@ def price(value: float | None) -> str:
 
 def count(value: int | None) -> str:
     """A count with thousands separated."""
-    return f"{value:,}" if value is not None and _known(value) else DASH
+    return f"{value:,}" if value is not None and known(value) else DASH
 
 
 def seconds(value: float | None) -> str:
     """A duration: 0.31 -> `0.31 s`, 93.2 -> `1 min 33 s`, 7290 -> `2 h 01 min`."""
-    if value is None or not _known(value):
+    if value is None or not known(value):
         return DASH
     if value < 60:
         return f"{value:.{2 if value < 1 else 1}f}{THIN}s"
@@ -71,7 +72,7 @@ def memory(value: float | str | None) -> str:
     """Bytes in MB or GB (powers of ten); a text is passed on."""
     if isinstance(value, str):
         return value or DASH
-    if value is None or not _known(value):
+    if value is None or not known(value):
         return DASH
     return f"{value / 1e9:.1f}{THIN}GB" if value >= 1e9 else f"{value / 1e6:.0f}{THIN}MB"
 
@@ -84,6 +85,14 @@ def day(value: date | datetime | str | None) -> str:
         midnight = value.hour == value.minute == 0
         return value.strftime("%Y-%m-%d" if midnight else "%Y-%m-%d %H:%M")
     return str(value)
+
+
+def moment(value: str | None) -> str:
+    """An ISO time to the minute: `2018-12-31 18:05 UTC`."""
+    if value is None:
+        return DASH
+    at = datetime.fromisoformat(value)
+    return f"{at:%Y-%m-%d %H:%M} {at.tzname() or ''}".rstrip()
 
 
 def plural(num: int, noun: str) -> str:
@@ -101,6 +110,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "seconds": seconds,
     "memory": memory,
     "day": day,
+    "moment": moment,
     "plural": plural,
 }
 """What the templates may use."""

@@ -26,7 +26,6 @@ WRITER_TIMEOUT_S = 90.0
 
 WRITER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
@@ -57,8 +56,11 @@ def log_run(store: Path, config: TrackingConfig, record: RunRecord) -> str | Non
         mlflow_run_id = _write(target, store / ARTIFACTS, config.experiment, record)
         if target != database:
             os.replace(target, database)
-    except (OSError, sqlite3.Error) as error:
-        raise TrackingFailed(f"MLflow could not log run {record.run_id} to {database}: {error}") from error
+    except (OSError, sqlite3.Error, subprocess.SubprocessError) as error:
+        raise TrackingFailed(
+            f"MLflow could not log run {record.run_id} to {database}: {_cause(error)}. "
+            "The run's results are complete without it; `tracking.mlflow: false` turns tracking off"
+        ) from error
     return mlflow_run_id
 
 
@@ -80,24 +82,24 @@ def _check_writable(database: Path) -> None:
 def _write(database: Path, artifacts: Path, experiment: str, record: RunRecord) -> str:
     command = [sys.executable, "-m", "raytrain.tracking.mlflow_writer"]
     command += [_uri(database), artifacts.resolve().as_uri(), experiment]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(record, default=_plain),
-            env={**os.environ, **WRITER_ENVIRONMENT},
-            capture_output=True,
-            text=True,
-            timeout=WRITER_TIMEOUT_S,
-            check=True,
-        )
-    except subprocess.TimeoutExpired:
-        raise TrackingFailed(
-            f"MLflow did not log run {record.run_id} to {database} in {WRITER_TIMEOUT_S:.0f} s"
-        ) from None
-    except subprocess.CalledProcessError as error:
-        cause = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise TrackingFailed(f"MLflow could not log run {record.run_id} to {database}: {cause}") from None
+    done = subprocess.run(
+        command,
+        input=json.dumps(record, default=_plain),
+        env={**os.environ, **WRITER_ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=WRITER_TIMEOUT_S,
+        check=True,
+    )
     return done.stdout.splitlines()[-1]
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no end after {error.timeout:g} s"
+    if isinstance(error, subprocess.CalledProcessError) and error.returncode > 0 and error.stderr.strip():
+        return str(error.stderr.strip().splitlines()[-1])
+    return str(error)
 
 
 def _uri(database: Path) -> str:

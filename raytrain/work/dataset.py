@@ -4,9 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,73 +24,97 @@ UNKNOWN_DATE = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of memory-mapped arrays, row for row, ordered by series, then date."""
+    """Arrays row for row, ordered by series, then date: in memory when built, memory-mapped when opened."""
 
-    folder: Path
-
-    @cached_property
-    def meta(self) -> dict[str, Any]:
-        """Names of features, series and targets."""
-        values: dict[str, Any] = json.loads((self.folder / "meta.json").read_text())
-        return values
-
-    def _array(self, name: str) -> NDArray[Any]:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-
-    @cached_property
-    def x(self) -> NDArray[np.float32]:
-        """(rows, features)."""
-        return self._array("x")
-
-    @cached_property
-    def date(self) -> NDArray[np.int64]:
-        """(rows,) nanoseconds since 1970."""
-        return self._array("date")
-
-    @cached_property
-    def series(self) -> NDArray[np.int32]:
-        """(rows,) index into the series' names."""
-        return self._array("series")
-
-    @cached_property
-    def usable(self) -> NDArray[np.bool_]:
-        """(rows,) False on warm-up rows."""
-        return self._array("usable")
-
-    def y(self, target: str) -> NDArray[np.float32]:
-        """(rows,) the target; NaN while it is not known."""
-        return self._array(f"y-{target}")
-
-    def label_date(self, target: str) -> NDArray[np.int64]:
-        """(rows,) the date on which the target became known; `UNKNOWN_DATE` while it is not."""
-        return self._array(f"label_date-{target}")
-
-    @property
-    def series_names(self) -> list[str]:
-        """The series, in order of their index."""
-        names: list[str] = self.meta["series"]
-        return names
-
-    def train_rows(self, fold: Fold, target: str) -> NDArray[np.bool_]:
-        """(rows,) the usable rows that the fold may train on."""
-        return self.usable & train_rows(fold, self.date, self.label_date(target))
+    meta: Mapping[str, Any]
+    """Names of the features, the series and the targets."""
+    arrays: Mapping[str, NDArray[Any]]
 
     @classmethod
-    def prepare(cls, frame: Frame, features: FeatureTable, targets: Sequence[TargetConfig], root: Path) -> Self:
-        """Write the arrays below `root`, in a folder named by their content; what exists is kept."""
+    def build(cls, frame: Frame, features: FeatureTable, targets: Sequence[TargetConfig]) -> Self:
+        """Features and labels of a frame; nothing is written.
+
+        Raises:
+            DataError: a target cannot be made of these prices.
+        """
         arrays: dict[str, NDArray[Any]] = {
             "x": features.x,
             "usable": features.usable,
             "date": frame.table[DATE].dt.timestamp("ns").to_numpy(),
-            "series": _series_index(frame),
+            "series": frame.table[SERIES].rle_id().cast(pl.Int32).to_numpy(),
         }
         for target in targets:
             labels = build_target(frame, target)
             label_date = labels["label_date"].dt.timestamp("ns").fill_null(UNKNOWN_DATE)
             arrays[f"y-{target.name}"] = labels["y"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
             arrays[f"label_date-{target.name}"] = label_date.to_numpy()
-        meta = {"features": list(features.names), "series": frame.series, "targets": [t.name for t in targets]}
-        return cls(_write_once(root, arrays, json.dumps(meta, sort_keys=True)))
+        meta = {"features": list(features.names), "series": frame.series, "targets": [one.name for one in targets]}
+        return cls(meta, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map what `save` wrote; pages are shared by all processes of a machine."""
+        meta = json.loads((folder / "meta.json").read_text())
+        paths = sorted(folder.glob("*.npy"))
+        return cls(meta, {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths})
+
+    def save(self, root: Path) -> Path:
+        """Write into a folder below `root` that is named by the content; what exists is kept."""
+        meta = json.dumps(self.meta, sort_keys=True)
+        digest = hashlib.sha256(meta.encode())
+        for name in sorted(self.arrays):
+            digest.update(name.encode())
+            digest.update(self.arrays[name].data)
+        folder = root / digest.hexdigest()[:32]
+        if not folder.exists():
+            self._write(root, folder, meta)
+        return folder
+
+    def _write(self, root: Path, folder: Path, meta: str) -> None:
+        building = root / f".{folder.name}.{os.getpid()}"
+        building.mkdir(parents=True)
+        for name, array in self.arrays.items():
+            np.save(building / f"{name}.npy", array, allow_pickle=False)
+        (building / "meta.json").write_text(meta)
+        try:
+            building.rename(folder)
+        except OSError:
+            # Another process wrote the same content first: its folder is as good as ours.
+            shutil.rmtree(building)
+            if not folder.exists():
+                raise
+
+    @property
+    def x(self) -> NDArray[np.float32]:
+        """(rows, features)."""
+        return self.arrays["x"]
+
+    @property
+    def date(self) -> NDArray[np.int64]:
+        """(rows,) nanoseconds since 1970."""
+        return self.arrays["date"]
+
+    @property
+    def series(self) -> NDArray[np.int32]:
+        """(rows,) index into the series' names."""
+        return self.arrays["series"]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(rows,) False on warm-up rows."""
+        return self.arrays["usable"]
+
+    def y(self, target: str) -> NDArray[np.float32]:
+        """(rows,) the target; NaN while it is not known."""
+        return self.arrays[f"y-{target}"]
+
+    def label_date(self, target: str) -> NDArray[np.int64]:
+        """(rows,) the date on which the target became known; `UNKNOWN_DATE` while it is not."""
+        return self.arrays[f"label_date-{target}"]
+
+    def train_rows(self, fold: Fold, target: str) -> NDArray[np.bool_]:
+        """(rows,) the usable rows that the fold may train on."""
+        return self.usable & train_rows(fold, self.date, self.label_date(target))
 
     def seen_hashes(self, folds: Sequence[Fold]) -> dict[str, str]:
         """Fold name -> hash of all features dated before the end of its test block; every row is hashed once."""
@@ -99,12 +122,12 @@ class Dataset:
         total = {end: hashlib.sha256(json.dumps(self.meta["features"]).encode()) for end in ends}
         starts = np.flatnonzero(np.diff(self.series, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(self.series)], strict=True):
-            digest = hashlib.sha256(self.series_names[self.series[start]].encode())
+            digest = hashlib.sha256(self.meta["series"][self.series[start]].encode())
             done = start
             for end in ends:
                 upto = start + int(np.searchsorted(self.date[start:stop], end))
                 for array in (self.date, self.usable, self.x):
-                    digest.update(np.ascontiguousarray(array[done:upto]))
+                    digest.update(array[done:upto].data)
                 done = upto
                 if upto > start:
                     total[end].update(digest.digest())
@@ -112,32 +135,4 @@ class Dataset:
 
     def label_hash(self, fold: Fold, target: str) -> str:
         """Hash of the labels that the fold trains on."""
-        return hashlib.sha256(np.ascontiguousarray(self.y(target)[self.train_rows(fold, target)])).hexdigest()
-
-
-def _series_index(frame: Frame) -> NDArray[np.int32]:
-    return frame.table[SERIES].rle_id().cast(pl.Int32).to_numpy()
-
-
-def _write_once(root: Path, arrays: dict[str, NDArray[Any]], meta: str) -> Path:
-    digest = hashlib.sha256(meta.encode())
-    for name in sorted(arrays):
-        arrays[name] = np.ascontiguousarray(arrays[name])
-        digest.update(name.encode())
-        digest.update(arrays[name])
-    folder = root / digest.hexdigest()[:32]
-    if folder.exists():
-        return folder
-    building = root / f".{folder.name}.{os.getpid()}"
-    building.mkdir(parents=True)
-    for name, array in arrays.items():
-        np.save(building / f"{name}.npy", array, allow_pickle=False)
-    (building / "meta.json").write_text(meta)
-    try:
-        building.rename(folder)
-    except OSError:
-        # Another process wrote the same content first: its folder is as good as ours.
-        shutil.rmtree(building)
-        if not folder.exists():
-            raise
-    return folder
+        return hashlib.sha256(self.y(target)[self.train_rows(fold, target)].data).hexdigest()

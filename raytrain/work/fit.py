@@ -92,7 +92,7 @@ def run_fit(spec: FitSpec, dataset: Dataset, control: Control) -> FitResult:
         Exception: whatever the library raises; `control.progress.phase` says where.
     """
     with _Meter() as meter:
-        family, trained_on, predictions, stopped = _fit_and_predict(spec, dataset, control)
+        trained_on, predictions, stopped = _fit_and_predict(spec, dataset, control)
     cost = Cost(
         wall_s=meter.wall_s,
         cpu_s=meter.cpu_s,
@@ -105,9 +105,7 @@ def run_fit(spec: FitSpec, dataset: Dataset, control: Control) -> FitResult:
     return FitResult(predictions=predictions, cost=cost, stopped=stopped)
 
 
-def _fit_and_predict(
-    spec: FitSpec, dataset: Dataset, control: Control
-) -> tuple[Family[Any], int, pl.DataFrame, bool]:
+def _fit_and_predict(spec: FitSpec, dataset: Dataset, control: Control) -> tuple[int, pl.DataFrame, bool]:
     progress = control.progress
     family_type = families.get(spec.family)
     params = family_type.params_type.model_validate_json(spec.params)
@@ -128,7 +126,7 @@ def _fit_and_predict(
     stopped = control.should_stop()
     progress.phase = "predict"
     values = inputs.unscale(family.predict(inputs.samples(inputs.test)))
-    return family, len(data.y), _as_table(values, inputs, family_type, context), stopped
+    return len(data.y), _as_table(values, inputs, family_type, context), stopped
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ def _as_table(
     if not np.isfinite(values).all():
         raise FitError(f"{family.name} must predict finite values, got {int((~np.isfinite(values)).sum())} others")
     names = [PROBABILITY] if context.task == "binary" else [quantile_column(level) for level in levels]
-    series = np.asarray(inputs.dataset.series_names)[inputs.dataset.series[inputs.test]]
+    series = np.asarray(inputs.dataset.meta["series"])[inputs.dataset.series[inputs.test]]
     columns = {name: values[:, 0, index] for index, name in enumerate(names)}
     date = pl.Series(inputs.dataset.date[inputs.test]).cast(pl.Datetime("ns")).cast(pl.Datetime("us"))
     return pl.DataFrame({SERIES: series, DATE: date, **columns})

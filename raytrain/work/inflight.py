@@ -1,7 +1,6 @@
 """Which process works on which fit, as a file: so that a hung fit can be killed, and a running one asked to stop."""
 
 import json
-import os
 import socket
 import time
 from collections.abc import Iterator

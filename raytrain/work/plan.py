@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from typing import Any
 
 from raytrain import families
 from raytrain.engines.base import Device, Engine, Family, Lane, Needs, Params, Shape, Task
+from raytrain.engines.process import ENGINE_BYTES
 from raytrain.errors import ConfigError, DataError
 from raytrain.features.targets import TargetConfig
 from raytrain.folds import Fold, FoldsConfig
@@ -28,6 +30,16 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prior:
+    """An expected cost."""
+
+    work_s: float
+    """CPU seconds on one thread."""
+    memory_bytes: int
+    """Peak resident memory of the process, the engine included."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedFit:
     """A fit and what it is expected to need."""
 
@@ -36,6 +48,11 @@ class PlannedFit:
     lane: Lane
     shape: Shape
     needs: Needs
+
+    @property
+    def prior(self) -> Prior:
+        """What the fit is expected to cost before anything was measured."""
+        return Prior(work_s=self.needs.work, memory_bytes=ENGINE_BYTES[self.engine] + self.needs.memory_bytes)
 
 
 @dataclass(frozen=True)
@@ -86,18 +103,24 @@ def make_plan(dataset: Dataset, folds: Sequence[Fold], what: Recipes) -> Plan:
     seen = dataset.seen_hashes(folds)
     fits: list[PlannedFit] = []
     left_out: list[str] = []
-    for target in what.targets:
+    for target, recipe in product(what.targets, what.recipes):
         task: Task = "binary" if target.kind == "threshold" else "regression"
-        labels = {fold.name: dataset.label_hash(fold, target.name) for fold in folds}
-        rows = {fold.name: int(dataset.train_rows(fold, target.name).sum()) for fold in folds}
-        for recipe in what.recipes:
-            if task not in recipe.family.tasks:
-                left_out.append(f"{recipe.name} has no {task} form, so {target.name} goes without it")
-                continue
-            for fold in folds:
-                for seed in what.seeds:
-                    spec = _spec(recipe, target, task, fold, seed, what, seen[fold.name], labels[fold.name])
-                    fits.append(_planned(spec, recipe, rows[fold.name], dataset))
+        if task not in recipe.family.tasks:
+            left_out.append(f"{recipe.name} has no {task} form, so {target.name} goes without it")
+            continue
+        for fold, seed in product(folds, what.seeds):
+            spec = FitSpec(
+                **_identity(recipe, what.slot_device),
+                target=target.name,
+                target_config=canonical_json(target.model_dump(mode="json")),
+                task=task,
+                quantiles=what.quantiles,
+                fold=fold,
+                seed=seed,
+                features_hash=seen[fold.name],
+                labels_hash=dataset.label_hash(fold, target.name),
+            )
+            fits.append(_planned(spec, recipe, int(dataset.train_rows(fold, target.name).sum()), dataset))
     return Plan(tuple(fits), tuple(left_out))
 
 
@@ -117,27 +140,18 @@ def require_rows(dataset: Dataset, folds: Sequence[Fold], targets: Sequence[Targ
                 )
 
 
-def _spec(
-    recipe: Recipe, target: TargetConfig, task: Task, fold: Fold, seed: int, what: Recipes, seen: str, labels: str
-) -> FitSpec:
+def _identity(recipe: Recipe, slot_device: Device) -> dict[str, Any]:
+    """The parts of a fit's key that say what computes."""
     family = recipe.family
     # Keras stays on the CPU: tensorflow-metal computes wrong numbers, and a small net gains nothing on CUDA.
     on_device = family.lane == "slot" and family.engine == "torch"
-    return FitSpec(
-        family=recipe.name,
-        family_version=family.version,
-        packages=tuple((name, _version(name, recipe.name)) for name in family.packages),
-        params=canonical_json(recipe.params.model_dump(mode="json")),
-        target=target.name,
-        target_config=canonical_json(target.model_dump(mode="json")),
-        task=task,
-        quantiles=what.quantiles,
-        fold=fold,
-        seed=seed,
-        device=what.slot_device if on_device else "cpu",
-        features_hash=seen,
-        labels_hash=labels,
-    )
+    return {
+        "family": recipe.name,
+        "family_version": family.version,
+        "packages": tuple((name, _version(name, recipe.name)) for name in family.packages),
+        "params": canonical_json(recipe.params.model_dump(mode="json")),
+        "device": slot_device if on_device else "cpu",
+    }
 
 
 def _planned(spec: FitSpec, recipe: Recipe, rows: int, dataset: Dataset) -> PlannedFit:

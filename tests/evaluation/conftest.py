@@ -49,6 +49,7 @@ def forecast(rows: Callable[[int], pl.DataFrame]) -> Callable[..., pl.DataFrame]
         horizon: int = 5,
         kind: str = "return",
         label: str = "1w",
+        method: str = "log",
         seed: int = 42,
         **columns: pl.Expr | float,
     ) -> pl.DataFrame:
@@ -60,6 +61,7 @@ def forecast(rows: Callable[[int], pl.DataFrame]) -> Callable[..., pl.DataFrame]
             pl.lit(kind).alias("kind"),
             pl.lit(label).alias("label"),
             pl.lit(horizon).alias("horizon"),
+            pl.lit(method).alias("method"),
             "fold",
             pl.lit(seed).alias("seed"),
             "series_id",

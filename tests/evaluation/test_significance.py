@@ -57,14 +57,14 @@ def test_every_block_is_as_long_as_the_forecasts_overlap() -> None:
 
 
 def test_no_skill_seldom_looks_like_skill() -> None:
-    """Overlapping losses of two equally good forecasters: the lower end is above 0 in about 1 of 20 cases."""
-    rng, seemed_better, num_cases = np.random.default_rng(0), 0, 200
-    window = np.ones(10) / np.sqrt(10)
+    """Two equally good forecasters, 100 dates, 20 rows ahead: plain percentiles find a better one in 18 % of cases."""
+    rng, seemed_better, num_cases = np.random.default_rng(0), 0, 300
+    window = np.ones(20) / np.sqrt(20)
     for case in range(num_cases):
-        ours, naive = (np.abs(np.convolve(rng.normal(size=209), window, "valid")) for _ in range(2))
-        low, _ = skill_interval(ours, naive, np.arange(200), horizon=10, samples=200, seed=case)
+        ours, naive = (np.abs(np.convolve(rng.normal(size=119), window, "valid")) for _ in range(2))
+        low, _ = skill_interval(ours, naive, np.arange(100), horizon=20, seed=case)
         seemed_better += low > 0
-    assert 0 < seemed_better <= 0.11 * num_cases
+    assert 0 < seemed_better < 0.12 * num_cases
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def test_no_skill_seldom_looks_like_skill() -> None:
         (1.0, 1.0, 59, 20),
         (math.nan, 1.0, 100, 5),
         (1.0, math.nan, 100, 5),
+        (1.0, math.inf, 100, 5),
         (1.0, 0.0, 100, 5),
         (1.0, 1.0, 0, 5),
     ],

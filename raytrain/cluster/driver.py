@@ -1,0 +1,380 @@
+"""Carry out on Ray what the scheduler says, and tell it what happened. Decides nothing."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import exceptions
+
+from raytrain.cluster.config import ClusterConfig
+from raytrain.cluster.ray_cluster import Cluster
+from raytrain.cluster.worker import Failure, Order, Outcome, Slot, execute
+from raytrain.engines.process import engine_env
+from raytrain.errors import RaytrainError
+from raytrain.machine.sensors import Heat, HeatSensor, memory
+from raytrain.schedule.state import State
+from raytrain.schedule.words import (
+    AskStop,
+    Capacity,
+    Event,
+    Finished,
+    FitFailed,
+    FitFinished,
+    FitStopped,
+    Instruction,
+    Kill,
+    MemoryChanged,
+    ReleaseSlot,
+    Settings,
+    Start,
+    StopRequested,
+    Task,
+    ThermalChanged,
+    Tick,
+)
+from raytrain.work import inflight
+from raytrain.work.plan import PlannedFit
+
+POLL_S = 0.2
+TICK_EVERY_S = 0.5
+SENSE_EVERY_S = 5.0
+STOP_GRACE_S = 5.0
+"""After a stop was asked for, running fits have this long to reach a safe point; then their processes are killed."""
+
+
+class ClusterLost(RaytrainError):
+    """Ray itself went away. Finished fits are on disk; the same command goes on from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """One fit that was started in this run, for the timeline."""
+
+    key: str
+    lane: str
+    threads: int
+    outcome: Outcome | None
+    """None when the process died."""
+    status: str
+    """ok, failed, timeout, oom or stopped."""
+    started_s: float
+    """Seconds since the driver began."""
+    ended_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What is going on, for a person who watches."""
+
+    total: int
+    done: int
+    failed: int
+    running: tuple[tuple[str, str, float], ...]
+    """(label, lane, seconds so far)"""
+    eta_s: float | None
+    heat: Heat
+
+
+@dataclass
+class Report:
+    """What a driver leaves behind."""
+
+    ran: list[Ran] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Fits given up, by key."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Fits not run, by key, with the reason."""
+    stopped: bool = False
+    wall_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Call:
+    instruction: Start
+    started_s: float
+
+
+@dataclass
+class Driver:
+    """Runs one set of fits to the end."""
+
+    cluster: Cluster
+    config: ClusterConfig
+    fits: Mapping[str, PlannedFit]
+    tasks: Sequence[Task]
+    dataset: Path
+    store: Path
+    sensor: HeatSensor
+    watch: Callable[[Status], None]
+    stop_requested: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self._report = Report()
+        self._calls: dict[Any, _Call] = {}
+        self._slots: dict[int, Any] = {}
+        self._killed: set[str] = set()
+        self._failures: dict[str, Failure] = {}
+        self._heat = self.sensor.read()
+        self._pressure = "unknown"
+        self._next_sense = 0.0
+        self._next_tick = 0.0
+        self._stop_asked_at: float | None = None
+        self._predicted_done = self._measured_done = 0.0
+
+    def run(self) -> Report:
+        """Run until every fit has its final state.
+
+        Raises:
+            ClusterLost: Ray went away.
+        """
+        self._began = time.monotonic()
+        settings = Settings(max_tries=self.config.max_tries, recycle_after=self.config.recycle_after)
+        self._state = State(self.tasks, capacity_of(self.cluster), settings=settings)
+        self._by_key = {task.key: task for task in self.tasks}
+        instructions = self._state.start(self._now())
+        try:
+            while not self._carry_out(instructions):
+                instructions = [order for event in self._events() for order in self._state.handle(event)]
+                self._tell()
+        except (exceptions.RaySystemError, exceptions.LocalRayletDiedError) as error:
+            raise ClusterLost(f"Ray went away: {error}; run the same command again to go on") from error
+        finally:
+            for slot in list(self._slots):
+                self._release(slot)
+        self._conclude()
+        return self._report
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _carry_out(self, instructions: Sequence[Instruction]) -> bool:
+        for instruction in instructions:
+            match instruction:
+                case Start():
+                    self._start(instruction)
+                case AskStop(key):
+                    inflight.ask_stop(self.store, key)
+                case Kill(key):
+                    self._kill(key)
+                case ReleaseSlot(slot):
+                    self._release(slot)
+                case Finished():
+                    return True
+        return False
+
+    def _start(self, start: Start) -> None:
+        fit = self.fits[start.key]
+        order = Order(
+            spec=fit.spec,
+            engine=start.engine,
+            threads=start.threads,
+            dataset=self.dataset.absolute(),
+            store=self.store.absolute(),
+            prior=fit.prior,
+        )
+        if start.slot is None:
+            options = self._options(start, fit.spec.device) | {"max_retries": 0, "name": fit.spec.label}
+            call = ray.remote(execute).options(**options).remote(order)
+        else:
+            if start.slot not in self._slots:
+                self._slots[start.slot] = self._hold(start, fit.spec.device)
+            call = self._slots[start.slot].execute.options(name=fit.spec.label).remote(order)
+        self._calls[call] = _Call(start, self._now())
+
+    def _hold(self, start: Start, device: str) -> Any:
+        options = self._options(start, device) | {"max_concurrency": 1, "max_restarts": 0}
+        return (
+            ray.remote(Slot)
+            .options(name=f"slot {start.slot} {start.engine} {time.time_ns()}", **options)
+            .remote(start.engine)
+        )
+
+    def _options(self, start: Start, device: Any) -> dict[str, Any]:
+        task = self._by_key[start.key]
+        claim = self.cluster.claim(start.threads, task.memory_bytes, slot=start.slot is not None)
+        return claim | {"runtime_env": {"env_vars": engine_env(start.engine, start.threads, device)}}
+
+    def _release(self, slot: int) -> None:
+        actor = self._slots.pop(slot, None)
+        if actor is not None:
+            ray.kill(actor, no_restart=True)
+
+    def _kill(self, key: str) -> None:
+        self._killed.add(key)
+        if not inflight.kill(self.store, key):
+            # Not on this host, or not begun yet: Ray ends the process where it is.
+            call = next(call for call, made in self._calls.items() if made.instruction.key == key)
+            slot = self._calls[call].instruction.slot
+            if slot is None:
+                ray.cancel(call, force=True)
+            else:
+                ray.kill(self._slots[slot], no_restart=True)
+
+    def _events(self) -> list[Event]:
+        events: list[Event] = [self._ended(call) for call in self._finished_calls()]
+        now = self._now()
+        if now >= self._next_tick:
+            self._next_tick = now + TICK_EVERY_S
+            events.append(Tick(at=now))
+        if now >= self._next_sense:
+            self._next_sense = now + SENSE_EVERY_S
+            events += self._sense(now)
+        if self.stop_requested():
+            events += self._stop(now)
+        return events
+
+    def _finished_calls(self) -> list[Any]:
+        if not self._calls:
+            time.sleep(POLL_S)
+            return []
+        calls = list(self._calls)
+        first, _ = ray.wait(calls, num_returns=1, timeout=POLL_S)
+        return ray.wait(calls, num_returns=len(calls), timeout=0)[0] if first else []
+
+    def _sense(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        heat = self.sensor.read()
+        if heat.level != self._heat.level:
+            events.append(ThermalChanged(at=now, level=heat.level))
+        self._heat = heat
+        pressure = memory().pressure
+        if pressure != self._pressure:
+            events.append(MemoryChanged(at=now, level=pressure))
+        self._pressure = pressure
+        return events
+
+    def _stop(self, now: float) -> list[Event]:
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
+            self._report.stopped = True
+            return [StopRequested(at=now)]
+        if now - self._stop_asked_at > STOP_GRACE_S:
+            for made in list(self._calls.values()):
+                if made.instruction.key not in self._killed:
+                    self._kill(made.instruction.key)
+        return []
+
+    def _ended(self, call: Any) -> Event:
+        made = self._calls.pop(call)
+        key, now = made.instruction.key, self._now()
+        outcome: Outcome | None = None
+        try:
+            outcome = ray.get(call)
+            event, status = self._of_outcome(outcome, now)
+        except exceptions.OutOfMemoryError as error:
+            event, status = FitFailed(at=now, key=key, reason="oom"), "oom"
+            self._failures[key] = self._died(key, f"OutOfMemoryError: {error}", "give it less, or the machine more")
+        except (exceptions.WorkerCrashedError, exceptions.ActorDiedError, exceptions.TaskCancelledError) as error:
+            event, status = self._of_death(key, error, now)
+        except (exceptions.RayTaskError, exceptions.RayActorError, exceptions.RuntimeEnvSetupError) as error:
+            event, status = FitFailed(at=now, key=key, reason="error", retryable=False), "failed"
+            self._failures[key] = self._died(key, f"{type(error).__name__}: {error}", "look at the trace", str(error))
+        ran = Ran(
+            key=key,
+            lane=made.instruction.lane,
+            threads=made.instruction.threads,
+            outcome=outcome,
+            status=status,
+            started_s=made.started_s,
+            ended_s=now,
+        )
+        self._report.ran.append(ran)
+        return event
+
+    def _of_outcome(self, outcome: Outcome, now: float) -> tuple[Event, str]:
+        key = outcome.key
+        if outcome.status == "ok":
+            cost = outcome.cost or {}
+            self._predicted_done += self._by_key[key].work_s
+            self._measured_done += cost["cpu_s"]
+            used = {name: cost[name] for name in ("wall_s", "cpu_s", "peak_memory_bytes")}
+            return FitFinished(at=now, key=key, **used), "ok"
+        if outcome.status == "stopped":
+            return FitStopped(at=now, key=key), "stopped"
+        if outcome.failure is not None:
+            self._failures[key] = outcome.failure
+        status = "oom" if outcome.status == "oom" else "failed"
+        return FitFailed(at=now, key=key, reason=outcome.status, retryable=outcome.status == "oom"), status
+
+    def _of_death(self, key: str, error: Exception, now: float) -> tuple[Event, str]:
+        if key in self._killed and self._stop_asked_at is not None:
+            return FitStopped(at=now, key=key), "stopped"
+        if key in self._killed:
+            limit = self._by_key[key].deadline_s
+            self._failures[key] = self._died(
+                key, f"Timeout: killed after {limit:.0f} s", "raise cluster.timeout_s, or give the family less to do"
+            )
+            return FitFailed(at=now, key=key, reason="timeout", retryable=False), "timeout"
+        what = f"{type(error).__name__}: the worker process died"
+        self._failures[key] = self._died(key, what, "look at dmesg for an out-of-memory kill; run this family alone")
+        return FitFailed(at=now, key=key, reason="crash"), "failed"
+
+    def _died(self, key: str, exception: str, advice: str, trace: str = "") -> Failure:
+        spec = self.fits[key].spec
+        return Failure(
+            key=key,
+            family=spec.family,
+            target=spec.target,
+            fold=spec.fold.name,
+            seed=spec.seed,
+            phase="worker",
+            exception=exception[:2000],
+            memory_bytes=None,
+            advice=advice,
+            trace=trace[-8000:],
+        )
+
+    def _tell(self) -> None:
+        now = self._now()
+        running = tuple(
+            (self.fits[made.instruction.key].spec.label, made.instruction.lane, now - made.started_s)
+            for made in self._calls.values()
+        )
+        state = self._state
+        self.watch(
+            Status(
+                total=len(self.tasks),
+                done=len(state.done),
+                failed=len(state.failed),
+                running=running,
+                eta_s=self._eta_s(),
+                heat=self._heat,
+            )
+        )
+
+    def _eta_s(self) -> float | None:
+        """Remaining predicted work over the cores, corrected by how wrong the predictions were so far."""
+        if self._predicted_done <= 0:
+            return None
+        correction = self._measured_done / self._predicted_done
+        return self._state.remaining_work_s * correction / capacity_of(self.cluster).cores
+
+    def _conclude(self) -> None:
+        state = self._state
+        self._report.failures = {key: self._failures[key] for key in state.failed}
+        self._report.skipped = {key: why.reason for key, why in state.skipped.items()}
+        self._report.wall_s = self._now()
+
+
+def capacity_of(cluster: Cluster) -> Capacity:
+    """What the cluster gives to fits."""
+    return Capacity(cores=cluster.cores, slots=cluster.slots, memory_bytes=cluster.memory_bytes)
+
+
+def as_task(fit: PlannedFit, work_s: float, memory_bytes: int, timeout_s: float) -> Task:
+    """A planned fit as the scheduler sees it."""
+    return Task(
+        key=fit.spec.key,
+        label=fit.spec.label,
+        family=fit.spec.family,
+        engine=fit.engine,
+        lane=fit.lane,
+        work_s=work_s,
+        memory_bytes=memory_bytes,
+        max_threads=fit.needs.max_threads,
+        group=f"{fit.spec.target} {fit.spec.fold.name}",
+        deadline_s=timeout_s,
+    )

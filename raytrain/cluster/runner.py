@@ -1,0 +1,195 @@
+"""Run a set of fits: take what is on disk, send the rest to the cluster, which is started only if there is a rest."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from raytrain.cluster.config import ClusterConfig
+from raytrain.cluster.driver import Driver, Ran, Status, as_task
+from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
+from raytrain.cluster.worker import Failure
+from raytrain.machine.profile import MachineProfile
+from raytrain.machine.sensors import HeatSensor
+from raytrain.schedule.costs import CostModel, CostRecord
+from raytrain.schedule.words import Capacity, Task
+from raytrain.work import inflight
+from raytrain.work.plan import PlannedFit
+from raytrain.work.store import ResultStore
+
+
+@dataclass
+class Tally:
+    """What a run did, fit by fit."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """One row per fit: key, label, family, target, fold, lane, engine, status and what it cost."""
+    failures: list[Failure] = field(default_factory=list)
+    stopped: bool = False
+    busy_s: float = 0.0
+    """Seconds during which fits were running."""
+
+    def count(self, status: str) -> int:
+        """Fits with this status."""
+        return sum(row["status"] == status for row in self.rows)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the fits of this run; stored fits cost nothing."""
+        return float(sum(row["cpu_s"] or 0.0 for row in self.rows if row["status"] == "ok"))
+
+
+@dataclass
+class Runner:
+    """Runs sets of fits on one cluster, one set after another."""
+
+    profile: MachineProfile
+    config: ClusterConfig
+    store: ResultStore
+    dataset: Path
+    sensor: HeatSensor
+    watch: Callable[[Status], None]
+    stop_requested: Callable[[], bool]
+    announce: Callable[[Cluster], None]
+    tally: Tally = field(default_factory=Tally)
+    cluster: Cluster | None = None
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._began = time.monotonic()
+        sweep(self.store.root)
+        inflight.sweep(self.store.root)
+        self.store.sweep()
+        self._costs = learned_costs(self.store)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def run(self, fits: Sequence[PlannedFit]) -> list[PlannedFit]:
+        """Bring every fit to its final state; returns those that have a result.
+
+        Raises:
+            ClusterLost: Ray went away.
+            CannotFit: a fit needs more than the machine has.
+        """
+        by_key = {fit.spec.key: fit for fit in fits}
+        stored = self.store.finished(by_key)
+        self.tally.rows += [self._stored_row(by_key[key]) for key in by_key if key in stored]
+        rest = {key: fit for key, fit in by_key.items() if key not in stored}
+        if rest and not self.tally.stopped:
+            self._drive(rest)
+        return [fit for key, fit in by_key.items() if self.store.has(key)]
+
+    def _drive(self, fits: dict[str, PlannedFit]) -> None:
+        if self.cluster is None:
+            self.cluster = self._stack.enter_context(open_cluster(self.profile, self.config, self.store.root))
+            self.announce(self.cluster)
+        offset = time.monotonic() - self._began
+        driver = Driver(
+            cluster=self.cluster,
+            config=self.config,
+            fits=fits,
+            tasks=as_tasks(fits.values(), self._costs, self.config.timeout_s),
+            dataset=self.dataset,
+            store=self.store.root,
+            sensor=self.sensor,
+            watch=self.watch,
+            stop_requested=self.stop_requested,
+        )
+        report = driver.run()
+        self.tally.stopped |= report.stopped
+        self.tally.busy_s += report.wall_s
+        self.tally.failures += report.failures.values()
+        last_try = {ran.key: ran for ran in report.ran}
+        for key, fit in fits.items():
+            if key in report.skipped or key not in last_try:
+                self.tally.rows.append(_row(fit, "skipped"))
+            else:
+                self.tally.rows.append(_ran_row(fit, last_try[key], offset))
+
+    def _stored_row(self, fit: PlannedFit) -> dict[str, Any]:
+        cost = self.store.result(fit.spec.key)["cost"]
+        return _row(fit, "cached") | {name: cost[name] for name in _COSTS}
+
+
+_COSTS = ("wall_s", "cpu_s", "peak_memory_bytes", "threads")
+
+
+def _row(fit: PlannedFit, status: str) -> dict[str, Any]:
+    spec = fit.spec
+    return {
+        "key": spec.key,
+        "label": spec.label,
+        "family": spec.family,
+        "target": spec.target,
+        "fold": spec.fold.name,
+        "lane": fit.lane,
+        "engine": fit.engine,
+        "device": spec.device,
+        "status": status,
+        "worker": None,
+        "start_s": None,
+        "end_s": None,
+    } | dict.fromkeys(_COSTS)
+
+
+def _ran_row(fit: PlannedFit, ran: Ran, offset: float) -> dict[str, Any]:
+    row = _row(fit, ran.status) | {"threads": ran.threads}
+    row |= {"start_s": ran.started_s + offset, "end_s": ran.ended_s + offset}
+    if ran.outcome is not None:
+        row["worker"] = ran.outcome.worker
+        # The worker's own clock: what waited in Ray's queue is not the fit's.
+        row["start_s"] = row["end_s"] - (ran.outcome.ended_at - ran.outcome.started_at)
+        if ran.outcome.cost is not None:
+            row |= {name: ran.outcome.cost[name] for name in _COSTS}
+    return row
+
+
+def learned_costs(store: ResultStore) -> CostModel:
+    """Costs as the finished fits of this store teach them."""
+    records = []
+    for result in store.results():
+        spec, cost, prior = result["spec"], result["cost"], result["prior"]
+        records.append(
+            CostRecord(
+                family=spec["family"],
+                device=cost["device"],
+                threads=cost["threads"],
+                prior_work_s=prior["work_s"],
+                prior_memory_bytes=prior["memory_bytes"],
+                wall_s=cost["wall_s"],
+                cpu_s=cost["cpu_s"],
+                peak_memory_bytes=cost["peak_memory_bytes"],
+            )
+        )
+    return CostModel(records)
+
+
+def as_tasks(fits: Iterable[PlannedFit], costs: CostModel, timeout_s: float) -> list[Task]:
+    """Planned fits as the scheduler sees them, with what they are expected to cost."""
+    tasks = []
+    for fit in fits:
+        cost = costs.predict(
+            fit.spec.family,
+            fit.spec.device,
+            prior_work_s=fit.prior.work_s,
+            prior_memory_bytes=fit.prior.memory_bytes,
+        )
+        tasks.append(as_task(fit, cost.work_s, cost.memory_bytes, timeout_s))
+    return tasks
+
+
+def capacity_of_machine(profile: MachineProfile) -> Capacity:
+    """What a cluster shaped like `profile` would give to fits."""
+    return Capacity(cores=profile.pcores, slots=profile.num_slots, memory_bytes=profile.memory_bytes)
+
+
+def failure_row(failure: Failure) -> dict[str, Any]:
+    """A failure as it stands in summary.json."""
+    return asdict(failure) | {"memory": failure.memory_bytes}

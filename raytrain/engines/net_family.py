@@ -1,0 +1,82 @@
+"""A family whose model is a net: everything but the net itself."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Samples
+from raytrain.engines.epochs import Forward, Learner, NetParams, NetShape, predict, train
+from raytrain.engines.files import read_params, write_params
+from raytrain.engines.training import teaching_rows
+
+N = TypeVar("N", bound=NetParams)
+
+
+class NetLibrary(Protocol):
+    """What `torch_loop` and `keras_loop` offer; a net is whatever the library calls one."""
+
+    def prepare(self, context: FitContext) -> None:
+        """Seed, cap the threads, choose determinism: before the net is built."""
+
+    def learner(self, net: Any, shape: NetShape, params: NetParams, context: FitContext) -> Learner:
+        """The net, ready to be trained on the context's device."""
+
+    def forward(self, net: Any, shape: NetShape) -> Forward:
+        """The trained net as a function, on the CPU."""
+
+    def save(self, net: Any, folder: Path) -> None:
+        """Write the net, without pickle."""
+
+    def load(self, build: Callable[[], Any], folder: Path) -> Any:
+        """Read what `save` wrote; `build` makes an untrained net of the same shape."""
+
+
+class NetFamily(Family[N]):
+    """Trained by `epochs.train` in the family's engine; a subclass says what the net is."""
+
+    scaled = True
+    gives_quantiles = True
+    tasks = frozenset({"regression", "binary"})
+
+    @abstractmethod
+    def build(self, shape: NetShape) -> Any:
+        """An untrained net; its random start comes from the library's seed."""
+
+    def fit(self, data: FitData, context: FitContext) -> Self:
+        head, tail = teaching_rows(data, context, self.tasks, self.params.valid_share)
+        self._library().prepare(context)
+        self._shape = NetShape.of(data, context)
+        self._net = self.build(self._shape)
+        learner = self._library().learner(self._net, self._shape, self.params, context)
+        train(learner, data, head, tail, self.params, context)
+        self._forward = self._library().forward(self._net, self._shape)
+        return self
+
+    def predict(self, x: Samples) -> FloatArray:
+        return predict(self._forward, x, self.params.batch_size)
+
+    def save(self, folder: Path) -> None:
+        write_params(folder, self, asdict(self._shape))
+        self._library().save(self._net, folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params, state = read_params(folder, cls)
+        model = cls(params)  # type: ignore[arg-type]
+        levels = state.pop("levels")
+        model._shape = NetShape(**state, levels=None if levels is None else tuple(levels))
+        model._net = cls._library().load(lambda: model.build(model._shape), folder)
+        model._forward = cls._library().forward(model._net, model._shape)
+        return model
+
+    @classmethod
+    def _library(cls) -> NetLibrary:
+        if cls.engine == "torch":
+            from raytrain.engines import torch_loop
+
+            return torch_loop
+        from raytrain.engines import keras_loop
+
+        return keras_loop

@@ -1,0 +1,84 @@
+"""Predictions of many fits as one table, beside what really happened."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import polars as pl
+
+from raytrain.data.frame import DATE, SERIES, Frame
+from raytrain.features.targets import TargetConfig, ahead_to_price, build_target
+from raytrain.work.fit import PROBABILITY, quantile_column
+from raytrain.work.spec import FitSpec
+from raytrain.work.store import ResultStore
+
+
+def collect(
+    frame: Frame, targets: Sequence[TargetConfig], specs: Iterable[FitSpec], store: ResultStore
+) -> pl.DataFrame:
+    """The test rows of all finished fits.
+
+    Returns:
+        A row per fit and test row: key, family, target, kind, label, horizon, method, fold, seed, series_id, date,
+        label_date, actual (in the target's own unit; null while unknown), close, price_actual, a column per quantile
+        and `probability`.
+    """
+    by_target: dict[str, list[FitSpec]] = {}
+    for spec in specs:
+        by_target.setdefault(spec.target, []).append(spec)
+    tables = []
+    for target in targets:
+        fits = [_of_fit(spec, store) for spec in by_target.get(target.name, [])]
+        if fits:
+            tables.append(pl.concat(fits, how="diagonal").join(_outcomes(frame, target), on=[SERIES, DATE], how="left"))
+    return pl.concat(tables, how="diagonal") if tables else pl.DataFrame()
+
+
+def _of_fit(spec: FitSpec, store: ResultStore) -> pl.DataFrame:
+    names = {"key": spec.key, "family": spec.family, "target": spec.target, "fold": spec.fold.name}
+    predictions = store.predictions(spec.key)
+    absent = [name for name in (*map(quantile_column, spec.quantiles), PROBABILITY) if name not in predictions.columns]
+    return predictions.with_columns(
+        *(pl.lit(value).alias(name) for name, value in names.items()),
+        pl.lit(spec.seed).alias("seed"),
+        *(pl.lit(None, pl.Float32).alias(name) for name in absent),
+    )
+
+
+def _outcomes(frame: Frame, target: TargetConfig) -> pl.DataFrame:
+    labels = build_target(frame, target)
+    return frame.table.select(
+        SERIES,
+        DATE,
+        pl.lit(target.kind).alias("kind"),
+        pl.lit(target.label).alias("label"),
+        pl.lit(target.horizon).alias("horizon"),
+        pl.lit(target.method).alias("method"),
+        pl.col(frame.price).alias("close"),
+        labels["y"].alias("actual"),
+        labels["label_date"],
+        labels["price_ahead"].alias("price_actual"),
+    )
+
+
+def as_forecast(predictions: pl.DataFrame, verdicts: Mapping[tuple[str, str], str]) -> pl.DataFrame:
+    """Predictions of the newest rows as a forecast in returns and in prices.
+
+    Args:
+        predictions: from `collect`, of fits on all known rows.
+        verdicts: (target, family) -> the gate's decision on that recipe.
+
+    Returns:
+        target, label, horizon, family, verdict, series_id, date (origin), close, the quantile columns, the same as
+        prices (`price_q0.5`), probability.
+    """
+    if predictions.is_empty():
+        return predictions
+    quantiles = [name for name in predictions.columns if name.startswith("q") and name[1:2].isdigit()]
+    parts = []
+    for (target, family, method), rows in predictions.group_by("target", "family", "method", maintain_order=True):
+        prices = [ahead_to_price(pl.col("close"), pl.col(name), method).alias(f"price_{name}") for name in quantiles]
+        verdict = verdicts.get((str(target), str(family)), "HOLD")
+        parts.append(rows.with_columns(*prices, pl.lit(verdict).alias("verdict")))
+    names = ["target", "label", "horizon", "family", "verdict", SERIES, DATE, "close", *quantiles]
+    return (
+        pl.concat(parts).select(*names, *(f"price_{name}" for name in quantiles), PROBABILITY).sort("horizon", SERIES)
+    )

@@ -1,0 +1,50 @@
+"""A multi-layer perceptron over one row of features."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from raytrain.engines.base import Needs, Range, Shape, Space
+from raytrain.engines.epochs import NetParams, NetShape, expected_epochs
+from raytrain.engines.net_family import NetFamily
+
+
+class MLPParams(NetParams):
+    """Parameters of the net and its training."""
+
+    hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field((64, 32), min_length=1)
+    """Units of each hidden layer."""
+
+
+class MLP(NetFamily[MLPParams]):
+    """Dense layers with GELU (Hendrycks & Gimpel 2016), and non-crossing quantiles or a probability."""
+
+    name = "mlp"
+    engine = "keras"
+    lane = "slot"
+    params_type = MLPParams
+    packages = ("keras", "tensorflow")
+
+    @classmethod
+    def needs(cls, params: MLPParams, shape: Shape) -> Needs:
+        raise NotImplementedError
+
+    @classmethod
+    def space(cls) -> Space:
+        return {
+            "hidden": [(32,), (64, 32), (128, 64), (256, 128, 64)],
+            "learning_rate": Range(1e-4, 1e-2, log=True),
+            "dropout": Range(0.0, 0.5),
+        }
+
+    def build(self, shape: NetShape) -> Any:
+        import keras
+
+        from raytrain.engines.keras_loop import head
+
+        inputs = keras.Input((shape.num_features,), dtype="float32")
+        hidden = inputs
+        for units in self.params.hidden:
+            hidden = keras.layers.Dense(units, activation="gelu")(hidden)
+            hidden = keras.layers.Dropout(self.params.dropout)(hidden)
+        return keras.Model(inputs, head(hidden, shape))

@@ -1,0 +1,70 @@
+"""No change: the yardstick that every other family must beat."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import Field
+
+from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Samples, Shape
+from raytrain.engines.files import read_params, write_params
+from raytrain.engines.training import teaching_rows
+
+
+class NaiveParams(Params):
+    """What the spread of the naive forecast is taken from."""
+
+    window: int = Field(756, ge=1)
+    """Newest training dates whose targets give the quantiles; 756 is three years of daily bars."""
+
+
+class Naive(Family[NaiveParams]):
+    """Median 0 (the price stays), around it the empirical quantiles of the newest training targets.
+
+    The median is not the training one: a drift that is fitted is a forecast, and this is the absence of one. The
+    other quantiles are clipped at 0 from their side, so that they never cross the median. A binary target gets the
+    weighted base rate. Weights do not move the quantiles: the yardstick is the same for all.
+    """
+
+    name = "naive"
+    engine = "native"
+    lane = "cores"
+    params_type = NaiveParams
+    gives_quantiles = True
+    tasks = frozenset({"regression", "binary"})
+
+    @classmethod
+    def needs(cls, params: NaiveParams, shape: Shape) -> Needs:
+        return Needs(memory_bytes=2**20 + 16 * shape.rows * shape.outputs, work=0.001 + 1e-7 * shape.rows)
+
+    def fit(self, data: FitData, context: FitContext) -> Self:
+        rows, _ = teaching_rows(data, context, self.tasks, valid_share=0)
+        if context.task == "binary":
+            rate = np.average(data.y[rows], axis=0, weights=data.weight[rows])
+            self._values = rate[:, None].astype(np.float32)
+        else:
+            newest = np.unique(data.date[rows])[-self.params.window :]
+            recent = data.y[rows][data.date[rows] >= newest[0]]
+            self._values = _around_zero(recent, np.array(context.quantiles))
+        context.progress(1.0)
+        return self
+
+    def predict(self, x: Samples) -> FloatArray:
+        return np.repeat(self._values[None], len(x), axis=0)
+
+    def save(self, folder: Path) -> None:
+        write_params(folder, self, {"values": self._values.tolist()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params, state = read_params(folder, cls)
+        model = cls(params)
+        model._values = np.array(state["values"], dtype=np.float32)
+        return model
+
+
+def _around_zero(targets: FloatArray, levels: FloatArray) -> FloatArray:
+    """(outputs, levels) empirical quantiles, those below the median at most 0, those above at least 0."""
+    values = np.quantile(targets, levels, axis=0).T
+    values = np.where(levels < 0.5, np.minimum(values, 0), np.maximum(values, 0))
+    return np.where(levels == 0.5, 0, values).astype(np.float32)

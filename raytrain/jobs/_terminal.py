@@ -1,0 +1,131 @@
+"""What a person sees in the terminal."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raytrain.cluster.driver import Status
+from raytrain.cluster.ray_cluster import Cluster
+
+PLAIN_EVERY_S = 10.0
+_COLOURS = {"PROMOTE": "bold green", "HOLD": "yellow", "REJECT": "red"}
+
+
+class Progress:
+    """Live progress on a terminal; a line now and then where the output is a file."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._next_line = 0.0
+        self.dashboard: str | None = None
+
+    def __enter__(self) -> "Progress":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step(self, text: str) -> None:
+        """Something other than fits begins."""
+        self.console.print(text, highlight=False)
+
+    def cluster(self, cluster: Cluster) -> None:
+        """Ray is up."""
+        self.dashboard = cluster.dashboard
+        slots = f", {cluster.slots} slot ({cluster.slot_resource})" if cluster.slots else ""
+        where = f"; dashboard: {cluster.dashboard}" if cluster.dashboard else ""
+        self.console.print(f"Ray at {cluster.address}: {cluster.cores} cores{slots}{where}", highlight=False)
+
+    def status(self, status: Status) -> None:
+        """Fits are running."""
+        if self._live is not None:
+            self._live.update(_live_view(status))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_EVERY_S
+            running = "; ".join(f"{label} [{lane}]" for label, lane, _ in status.running)
+            self.console.print(f"{_headline(status)}; running: {running or 'nothing'}", highlight=False, soft_wrap=True)
+
+
+def _headline(status: Status) -> str:
+    eta = "ETA unknown" if status.eta_s is None else f"ETA {duration(status.eta_s)}"
+    failed = f", {status.failed} failed" if status.failed else ""
+    return f"fits {status.done}/{status.total}{failed}; {eta}; heat: {status.heat}"
+
+
+def _live_view(status: Status) -> Group:
+    table = Table.grid(padding=(0, 2))
+    for label, lane, seconds in status.running:
+        table.add_row(Text(lane, style="cyan"), Text(label), Text(duration(seconds), style="dim"))
+    return Group(Text(_headline(status)), ProgressBar(total=status.total, completed=status.done, width=60), table)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def decisions_table(gates: Sequence[Mapping[str, Any]], scores: pl.DataFrame) -> Table:
+    """Family x horizon: error against naive, decision, reason."""
+    table = Table(title="Forecasts against naive", title_justify="left", header_style="bold")
+    for name, justify in (("target", "left"), ("family", "left"), ("skill", "right"), ("MAPE / naive", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("decision", no_wrap=True)
+    table.add_column("reason", ratio=1)
+    found = {(row["target"], row["family"]): row for row in scores.iter_rows(named=True)}
+    last = None
+    for gate in gates:
+        row = found[gate["target"], gate["family"]]
+        if last not in (None, gate["target"]):
+            table.add_section()
+        last = gate["target"]
+        table.add_row(
+            gate["target"],
+            gate["family"],
+            _percent(row["skill"], signed=True),
+            f"{_percent(row['mape'])} / {_percent(row['naive_mape'])}",
+            Text(gate["verdict"], style=_COLOURS[gate["verdict"]]),
+            gate["reason"],
+        )
+    return table
+
+
+def _percent(share: float | None, *, signed: bool = False) -> str:
+    if share is None:
+        return "-"
+    return f"{100 * share:+.2f} %" if signed else f"{100 * share:.2f} %"
+
+
+def counts_line(summary: Mapping[str, Any]) -> str:
+    """`84 fits: 80 ok, 4 cached; 1 min 20 s, ...`."""
+    fits = summary["fits"]
+    parts = [f"{fits[name]} {name}" for name in fits if name != "total" and (fits[name] or name in ("ok", "cached"))]
+    used = summary["utilisation"]
+    share = "" if used is None else f"; cores busy {100 * used:.0f} %, lower bound {duration(summary['lower_bound_s'])}"
+    return f"{fits['total']} fits: {', '.join(parts)}; {duration(summary['wall_s'])}{share}"
+
+
+def places(store: Path, run: Path, dashboard: str | None) -> Table:
+    """Where everything is."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("report", str(run / "report.html"))
+    table.add_row("run folder", str(run))
+    table.add_row("MLflow", f"sqlite:///{store / 'mlflow.db'}   (make dashboard shows it)")
+    table.add_row("Ray dashboard", dashboard or "not started: every fit was stored already")
+    return table

@@ -1,0 +1,75 @@
+import math
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from raytrain.report.decisions import MAX_SCALE, candidates, headline, matrix, verdict_counts
+
+
+def changed(view, family, target, **values):
+    """The view with other scores for one family at one target."""
+    here = (pl.col("family") == family) & (pl.col("target") == target)
+    columns = [pl.when(here).then(value).otherwise(pl.col(name)).alias(name) for name, value in values.items()]
+    return replace(view, scores=view.scores.with_columns(columns))
+
+
+def cell_of(view, family, target):
+    shown = matrix(view)
+    column = [name for name, _, _ in shown.columns].index(target)
+    return dict(shown.rows)[family][column]
+
+
+def test_the_yardstick_is_no_candidate(view):
+    assert verdict_counts(view.decisions) == {"PROMOTE": 0, "HOLD": 7, "REJECT": 5}
+    assert "naive" not in {one.family for one in candidates(view.decisions)}
+
+
+def test_rows_go_from_the_yardstick_to_the_least_skilful_and_columns_by_horizon(view):
+    shown = matrix(view)
+    assert [family for family, _ in shown.rows] == ["naive", "lightgbm", "lstm", "mlp", "ngboost"]
+    assert [label for _, label, _ in shown.columns] == ["1w", "1m", "3m"]
+
+
+def test_a_bar_has_naive_in_the_middle(view):
+    bar = cell_of(
+        changed(view, "mlp", "return_1w", skill=0.0, skill_low=-0.01, skill_high=0.01), "mlp", "return_1w"
+    ).bar
+    assert bar.point == 50
+    assert bar.low < 50 < bar.high
+    assert bar.high - 50 == pytest.approx(50 - bar.low)
+
+
+def test_one_diverged_network_is_cut_and_leaves_the_others_readable(view):
+    wild = changed(view, "lstm", "return_1w", skill=-40.0, skill_low=-90.0, skill_high=-10.0)
+    assert matrix(wild).scale == MAX_SCALE
+    bar = cell_of(wild, "lstm", "return_1w").bar
+    assert (bar.low, bar.point, bar.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan])
+def test_no_bar_without_an_interval(view, unknown):
+    assert cell_of(changed(view, "mlp", "return_1w", skill_low=unknown), "mlp", "return_1w").bar is None
+
+
+def test_a_family_judged_without_a_score_still_has_its_cell(view):
+    alone = replace(view, scores=view.scores.filter(pl.col("family") != "lstm"))
+    cell = cell_of(alone, "lstm", "return_1w")
+    assert cell.verdict == "HOLD" and not cell.score
+    assert matrix(alone).rows[-1][0] == "lstm"
+
+
+def test_the_headline_names_the_best_when_nobody_is_promoted(view):
+    text = headline(view)
+    assert text.startswith("None of 12 candidates is promoted") and "lightgbm at 3m" in text
+
+
+def test_the_headline_names_the_promoted(view):
+    decisions = [replace(one, verdict="PROMOTE") if one.family == "mlp" else one for one in view.decisions]
+    text = headline(replace(view, decisions=decisions))
+    assert text == "3 of 12 candidates are promoted: mlp at 1w, mlp at 1m, mlp at 3m."
+
+
+def test_the_headline_without_scores_or_candidates(view, empty_view):
+    assert headline(replace(view, scores=pl.DataFrame())) == "None of 12 candidates is promoted."
+    assert headline(empty_view) == "There was no candidate to judge."
