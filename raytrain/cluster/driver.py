@@ -11,10 +11,11 @@ from ray import exceptions
 
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.ray_cluster import Cluster
+from raytrain.cluster.senses import Senses
 from raytrain.cluster.worker import Failure, Order, Outcome, Slot, execute
 from raytrain.engines.process import engine_env
 from raytrain.errors import RaytrainError
-from raytrain.machine.sensors import Heat, HeatSensor, memory
+from raytrain.machine.sensors import Heat
 from raytrain.schedule.state import State
 from raytrain.schedule.words import (
     AskStop,
@@ -40,7 +41,6 @@ from raytrain.work.plan import PlannedFit
 
 POLL_S = 0.2
 TICK_EVERY_S = 0.5
-SENSE_EVERY_S = 5.0
 STOP_GRACE_S = 5.0
 """After a stop was asked for, running fits have this long to reach a safe point; then their processes are killed."""
 
@@ -107,7 +107,7 @@ class Driver:
     tasks: Sequence[Task]
     dataset: Path
     store: Path
-    sensor: HeatSensor
+    senses: Senses
     watch: Callable[[Status], None]
     stop_requested: Callable[[], bool]
 
@@ -117,9 +117,7 @@ class Driver:
         self._slots: dict[int, Any] = {}
         self._killed: set[str] = set()
         self._failures: dict[str, Failure] = {}
-        self._heat = self.sensor.read()
-        self._pressure = "unknown"
-        self._next_sense = 0.0
+        self._heat_level, self._pressure = "unknown", "unknown"
         self._next_tick = 0.0
         self._stop_asked_at: float | None = None
         self._predicted_done = self._measured_done = 0.0
@@ -219,9 +217,7 @@ class Driver:
         if now >= self._next_tick:
             self._next_tick = now + TICK_EVERY_S
             events.append(Tick(at=now))
-        if now >= self._next_sense:
-            self._next_sense = now + SENSE_EVERY_S
-            events += self._sense(now)
+        events += self._sense(now)
         if self.stop_requested():
             events += self._stop(now)
         return events
@@ -236,14 +232,12 @@ class Driver:
 
     def _sense(self, now: float) -> list[Event]:
         events: list[Event] = []
-        heat = self.sensor.read()
-        if heat.level != self._heat.level:
-            events.append(ThermalChanged(at=now, level=heat.level))
-        self._heat = heat
-        pressure = memory().pressure
+        heat, pressure = self.senses.heat.level, self.senses.pressure
+        if heat != self._heat_level:
+            events.append(ThermalChanged(at=now, level=heat))
         if pressure != self._pressure:
             events.append(MemoryChanged(at=now, level=pressure))
-        self._pressure = pressure
+        self._heat_level, self._pressure = heat, pressure
         return events
 
     def _stop(self, now: float) -> list[Event]:
@@ -341,7 +335,7 @@ class Driver:
                 failed=len(state.failed),
                 running=running,
                 eta_s=self._eta_s(),
-                heat=self._heat,
+                heat=self.senses.heat,
             )
         )
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from raytrain.machine.profile import MachineProfile
 NAMESPACE = "raytrain"
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Small on purpose: workers are given paths, not arrays."""
+
+_LOOPBACK = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the network card's address, except on a Mac, which has no other loopback address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ def _start(profile: MachineProfile, config: ClusterConfig) -> Any:
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=config.dashboard,
         dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
+        _node_ip_address=_LOOPBACK,
         namespace=NAMESPACE,
         log_to_driver=False,
         logging_level=logging.ERROR,

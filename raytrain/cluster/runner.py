@@ -11,6 +11,7 @@ from typing import Any, Self
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.driver import Driver, Ran, Status, as_task
 from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
+from raytrain.cluster.senses import Senses
 from raytrain.cluster.worker import Failure
 from raytrain.machine.profile import MachineProfile
 from raytrain.machine.sensors import HeatSensor
@@ -88,6 +89,7 @@ class Runner:
 
     def _drive(self, fits: dict[str, PlannedFit]) -> None:
         if self.cluster is None:
+            self.senses = self._stack.enter_context(Senses(self.sensor))
             self.cluster = self._stack.enter_context(open_cluster(self.profile, self.config, self.store.root))
             self.announce(self.cluster)
         offset = time.monotonic() - self._began
@@ -98,7 +100,7 @@ class Runner:
             tasks=as_tasks(fits.values(), self._costs, self.config.timeout_s),
             dataset=self.dataset,
             store=self.store.root,
-            sensor=self.sensor,
+            senses=self.senses,
             watch=self.watch,
             stop_requested=self.stop_requested,
         )

@@ -17,8 +17,8 @@ Input, a long table `predictions` with one row per family, target, fold, seed, s
 
 and `bars` (series_id, date, close): every bar of the test range, one row per series and date.
 
-Output units: MAPE, coverage, skill and shares are fractions (0.03 is 3 %); RMSE, MAE and pinball losses have the unit of
-`actual`; Sharpe ratios are annualised. What cannot be computed is null.
+Output units: MAPE, coverage, skill and shares are fractions (0.03 is 3 %); RMSE, MAE and pinball losses have the unit
+of `actual`; Sharpe ratios are annualised. What cannot be computed is null.
 """
 
 from collections.abc import Iterable, Mapping

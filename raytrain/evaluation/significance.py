@@ -87,7 +87,7 @@ def _block_sums(values: Floats, starts: NDArray[np.int64], ends: NDArray[np.int6
 
 def _expanded_tail(tail: float, num_blocks: float) -> float:
     """The percentile that makes a bootstrap interval as wide as Student's t with one degree of freedom less."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     quantile = np.sqrt(num_blocks / (num_blocks - 1)) * stdtrit(num_blocks - 1, tail)
     return NormalDist().cdf(float(quantile))

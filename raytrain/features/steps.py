@@ -4,6 +4,7 @@ A step is config and code at once: its fields say what a person chose, `expressi
 row use that row and earlier ones of the same series only.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import polars as pl
@@ -15,7 +16,7 @@ from raytrain.data.frame import DATE, SERIES, Frame
 Rows = tuple[Annotated[int, Field(ge=1)], ...]
 
 
-class Step(Section):
+class Step(Section, ABC):
     """One step of the feature pipeline."""
 
     columns: tuple[str, ...] = ()
@@ -35,9 +36,9 @@ class Step(Section):
         """Whether the columns must be above 0."""
         return False
 
+    @abstractmethod
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         """One named expression per feature."""
-        raise NotImplementedError
 
     def per_series(self, expression: pl.Expr, name: str) -> pl.Expr:
         """Compute within each series and name the feature."""

@@ -19,6 +19,12 @@ PLAIN_EVERY_S = 10.0
 _COLOURS = {"PROMOTE": "bold green", "HOLD": "yellow", "REJECT": "red"}
 
 
+def make_console() -> Console:
+    """The terminal as it is; a file or a pipe gets lines wide enough for the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
 class Progress:
     """Live progress on a terminal; a line now and then where the output is a file."""
 
@@ -127,5 +133,6 @@ def places(store: Path, run: Path, dashboard: str | None) -> Table:
     table.add_row("report", str(run / "report.html"))
     table.add_row("run folder", str(run))
     table.add_row("MLflow", f"sqlite:///{store / 'mlflow.db'}   (make dashboard shows it)")
-    table.add_row("Ray dashboard", dashboard or "not started: every fit was stored already")
+    ray = f"{dashboard} while fits run; it asks for what `ray get-auth-token` prints" if dashboard else "not started"
+    table.add_row("Ray dashboard", ray)
     return table

@@ -4,15 +4,13 @@ import argparse
 import shlex
 import sys
 
-from rich.console import Console
-
 from raytrain.jobs import _command, _terminal
 from raytrain.pipeline import Prepared, RunConfig, Watcher, estimate, execute, prepare
 
 
 def daily(config: RunConfig, options: argparse.Namespace) -> int:
     """Fit, judge, forecast, report."""
-    console = Console()
+    console = _terminal.make_console()
     run = prepare(config)
     _announce(run, console)
     if options.dry_run:
@@ -38,7 +36,7 @@ def daily(config: RunConfig, options: argparse.Namespace) -> int:
     return _command.OK if summary["status"] == "ok" else _command.SOME_FAILED
 
 
-def _announce(run: Prepared, console: Console) -> None:
+def _announce(run: Prepared, console: _terminal.Console) -> None:
     frame, profile = run.frame, run.profile
     first, last = (str(date)[:10] for date in (frame.table["date"].min(), frame.table["date"].max()))
     console.print(

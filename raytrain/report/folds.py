@@ -62,7 +62,7 @@ def _by_fold(scores: pl.DataFrame, column: str, folds: Sequence[str]) -> list[fl
 
 def _scale(skills: Sequence[float | None]) -> float:
     """The 80th percentile: one diverged fit must not make every other cell white."""
-    sizes = sorted(abs(skill) for skill in skills if known(skill))
+    sizes = sorted(abs(skill) for skill in skills if skill is not None and known(skill))
     return max(MIN_SCALE, sizes[int(0.8 * (len(sizes) - 1))]) if sizes else MIN_SCALE
 
 

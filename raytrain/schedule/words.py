@@ -62,16 +62,16 @@ class Capacity:
     """Cores that a held slot takes for the thread that feeds it."""
 
     def __post_init__(self) -> None:
-        lowest = {"cores": 1, "slots": 0, "memory_bytes": 1, "slot_host_cores": 0}
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ScheduleError(f"the machine's `{name}` must be at least {least}, got {value}; mend its profile")
+        _check_at_least(self, cores=1, slots=0, memory_bytes=1, slot_host_cores=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How patient the scheduler is."""
+    """How patient the scheduler is; every number at least 1.
+
+    Raises:
+        ScheduleError: a number below 1.
+    """
 
     max_tries: int = 2
     """Times a fit may crash its process before it is given up."""
@@ -83,6 +83,16 @@ class Settings:
     """Fits a lane may start before the other has its turn, on a machine too small for both at once."""
     max_passed: int = 32
     """Starts that may go past a fit which waits for memory; then nothing else starts until it fits."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, max_tries=1, oom_tries=1, recycle_after=1, turn_fits=1, max_passed=1)
+
+
+def _check_at_least(numbers: Capacity | Settings, **lowest: int) -> None:
+    for name, least in lowest.items():
+        value = getattr(numbers, name)
+        if value < least:
+            raise ScheduleError(f"`{name}` of the scheduler must be at least {least}, got {value}; raise it")
 
 
 # Events: what happened. `at` is in seconds on the caller's monotonic clock.

@@ -254,6 +254,12 @@ def remake() -> Callable[..., RunView]:
     return make_view
 
 
+@pytest.fixture(scope="session")
+def plain_view(view: RunView) -> RunView:
+    """Without the tables that are drawn, for tests of words: plots take most of the time."""
+    return replace(view, predictions=pl.DataFrame(), forecast=pl.DataFrame(), fits=pl.DataFrame())
+
+
 @pytest.fixture
 def empty_view(view: RunView) -> RunView:
     """A run of which nothing came."""

@@ -1,9 +1,10 @@
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
 
 from raytrain.schedule.checks import checked
-from raytrain.schedule.words import CannotFit, Capacity, ScheduleError
+from raytrain.schedule.words import CannotFit, Capacity, ScheduleError, Settings
 
 
 def test_tasks_come_back_by_key_in_order(make_task, make_capacity):
@@ -12,7 +13,7 @@ def test_tasks_come_back_by_key_in_order(make_task, make_capacity):
 
 
 @pytest.mark.parametrize(
-    ("fields", "rule"),
+    ("wrong", "rule"),
     [
         ({"work_s": float("nan")}, "finite.*got nan for fit a"),
         ({"work_s": -1.0}, "at least 0 s, got -1"),
@@ -24,9 +25,9 @@ def test_tasks_come_back_by_key_in_order(make_task, make_capacity):
         ({"after": ("a",)}, "fit a -> fit a"),
     ],
 )
-def test_numbers_and_dependencies_without_sense_are_refused(make_task, make_capacity, fields, rule):
+def test_numbers_and_dependencies_without_sense_are_refused(make_task, make_capacity, wrong, rule):
     with pytest.raises(ScheduleError, match=rule):
-        checked([make_task("a", **fields)], make_capacity())
+        checked([make_task("a", **wrong)], make_capacity())
 
 
 def test_a_key_twice_is_refused(make_task, make_capacity):
@@ -57,12 +58,14 @@ def test_a_slot_task_needs_a_slot_and_its_host_cores(make_slot_task, make_capaci
         checked([make_slot_task("a")], make_capacity(cores=2, slot_host_cores=3))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"cores": 0}, {"slots": -1}, {"memory_bytes": 0}, {"slot_host_cores": -1}],
-    ids=lambda wrong: next(iter(wrong)),
-)
+@pytest.mark.parametrize("wrong", [{"cores": 0}, {"slots": -1}, {"memory_bytes": 0}, {"slot_host_cores": -1}])
 def test_a_machine_without_sense_is_refused(wrong):
     (name,) = wrong
-    with pytest.raises(ScheduleError, match=f"`{name}` must be at least"):
+    with pytest.raises(ScheduleError, match=f"`{name}` of the scheduler must be at least"):
         Capacity(**{"cores": 1, "slots": 0, "memory_bytes": 1, "slot_host_cores": 1} | wrong)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+def test_no_patience_at_all_is_refused(name):
+    with pytest.raises(ScheduleError, match=f"`{name}` of the scheduler must be at least 1, got 0"):
+        Settings(**{name: 0})

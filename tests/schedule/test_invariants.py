@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule  # noqa: F401
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from raytrain.schedule.state import State
 from raytrain.schedule.story import decisions, entry, opening, replay
@@ -24,19 +24,21 @@ from raytrain.schedule.words import (
     Tick,
 )
 
-CAPACITIES = st.builds(
-    Capacity,
-    cores=st.integers(1, 5),
-    slots=st.integers(1, 3),
-    memory_bytes=st.integers(10, 30),
-    slot_host_cores=st.integers(0, 1),
+CAPACITIES = st.integers(0, 2).flatmap(
+    lambda host_cores: st.builds(
+        Capacity,
+        cores=st.integers(max(1, host_cores), 5),
+        slots=st.integers(1, 3),
+        memory_bytes=st.integers(10, 30),
+        slot_host_cores=st.just(host_cores),
+    )
 )
 SETTINGS = st.builds(
     Settings,
     max_tries=st.integers(1, 3),
     recycle_after=st.integers(1, 4),
     turn_fits=st.integers(1, 3),
-    max_passed=st.integers(0, 4),
+    max_passed=st.integers(1, 4),
 )
 
 
@@ -140,17 +142,14 @@ class RandomLives(RuleBasedStateMachine):
         del self.running[key]
         self.tell(FitStopped(at=self.now_s, key=key))
 
-    @precondition(lambda self: not self.num_finished_told)
     @rule(level=st.sampled_from(["ok", "watch", "shrink", "stop", "unknown"]))
     def heat(self, level):
         self.tell(ThermalChanged(at=self.now_s, level=level))
 
-    @precondition(lambda self: not self.num_finished_told)
     @rule(level=st.sampled_from(["normal", "warn", "critical", "unknown"]))
     def press(self, level):
         self.tell(MemoryChanged(at=self.now_s, level=level))
 
-    @precondition(lambda self: not self.num_finished_told)
     @rule(passed_s=st.floats(0, 4))
     def wait(self, passed_s):
         self.now_s += passed_s
