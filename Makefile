@@ -33,7 +33,7 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	set -e; for file in $$(ls benchmarks/bench_*.py); do $(BIN)/python $$file; done
 
 dashboard: install
 	$(BIN)/python -m raytrain.jobs.dashboard --config configs/demo.yaml

@@ -73,6 +73,7 @@ def open_cluster(profile: MachineProfile, config: ClusterConfig, store: Path) ->
         else:
             sweep(store)
             context = _start(profile, config)
+            _close_to_others(Path(context.address_info["session_dir"]))
             _remember(store, context)
     finally:
         os.umask(before)
@@ -101,6 +102,13 @@ def _start(profile: MachineProfile, config: ClusterConfig) -> Any:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+
+
+def _close_to_others(session: Path) -> None:
+    """Ray opens its session folder to every user of the machine, and wrote tokens readable by all in the past."""
+    for path, mode in ((session, 0o700), (Path.home() / ".ray" / "auth_token", 0o600)):
+        if path.exists() and path.owner() == Path.home().owner():
+            path.chmod(mode)
 
 
 def _describe(context: Any, profile: MachineProfile) -> Cluster:

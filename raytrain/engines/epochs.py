@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raytrain.engines.base import FitContext, FitData, FloatArray, Params, RowIndices, Samples
-from raytrain.engines.training import EarlyStopping, log_loss, relative_weights
+from raytrain.engines.training import EarlyStopping, TeachingRows, log_loss, relative_weights
 from raytrain.errors import FitError
 
 # The last epoch's rate as a share of the first: small enough to settle, large enough to matter.
@@ -84,16 +84,15 @@ def expected_epochs(params: NetParams) -> float:
     return min(params.num_epochs, params.patience + params.num_epochs / 4) if params.valid_share else params.num_epochs
 
 
-def train(
-    learner: Learner, data: FitData, head: RowIndices, tail: RowIndices, params: NetParams, context: FitContext
-) -> None:
-    """Train on `head` until the loss on `tail` stops falling, and leave the best weights in the learner.
+def train(learner: Learner, data: FitData, rows: TeachingRows, params: NetParams, context: FitContext) -> None:
+    """Train on the head until the loss on the tail stops falling, and leave the best weights in the learner.
 
     Every batch has the same shape (the rows left over differ in each epoch), because varying shapes leak memory on MPS.
 
     Raises:
         FitError: the loss became NaN or infinite; the message names the epoch and the batch.
     """
+    head, tail = rows
     rng = np.random.default_rng(context.seed)
     weight = relative_weights(data, head)
     size = min(params.batch_size, len(head))
@@ -103,9 +102,9 @@ def train(
         losses: list[SupportsFloat] = []
         stopped = False
         for batch in _shuffled(len(head), size, rng):
-            rows = head[batch]
+            chosen = head[batch]
             batch_weight = np.ones(size, dtype=np.float32) if weight is None else weight[batch]
-            losses.append(learner.step(data.x[rows], data.y[rows], batch_weight, rate))
+            losses.append(learner.step(data.x[chosen], data.y[chosen], batch_weight, rate))
             if stopped := context.should_stop():
                 break
         _refuse_divergence(losses, epoch, params)

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from raytrain.engines.base import Family, Params
+from raytrain.engines.base import Family
 from raytrain.errors import StoreCorrupt
 
 _PARAMS = "params.json"
+
+F = TypeVar("F", bound=Family[Any])
 
 
 def write_params(folder: Path, model: Family[Any], state: Mapping[str, Any]) -> None:
@@ -22,8 +24,8 @@ def write_params(folder: Path, model: Family[Any], state: Mapping[str, Any]) -> 
     (folder / _PARAMS).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read_params(folder: Path, family: type[Family[Any]]) -> tuple[Params, dict[str, Any]]:
-    """Read back the parameters and the state of a model of `family`.
+def read_params(folder: Path, family: type[F]) -> tuple[F, dict[str, Any]]:
+    """An unfitted model of `family` with the parameters that were written, and the state.
 
     Raises:
         StoreCorrupt: the folder holds another family's model, or one whose numbers have another meaning today.
@@ -35,4 +37,4 @@ def read_params(folder: Path, family: type[Family[Any]]) -> tuple[Params, dict[s
             f"{folder} must hold a model of {expected[0]} version {expected[1]}, found {found[0]} version {found[1]}; "
             "fit it again"
         )
-    return family.params_type(**content["params"]), content["state"]
+    return family(family.params_type(**content["params"])), content["state"]

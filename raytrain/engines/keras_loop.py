@@ -43,8 +43,8 @@ def head(hidden: Any, shape: NetShape) -> Any:
 
     if shape.levels is None:
         return layers.Reshape((shape.num_outputs, 1))(layers.Dense(shape.num_outputs, activation="sigmoid")(hidden))
-    num_levels = len(shape.levels)
-    middle = min(range(num_levels), key=lambda i: abs(shape.levels[i] - 0.5))
+    levels, num_levels = shape.levels, len(shape.levels)
+    middle = min(range(num_levels), key=lambda i: abs(levels[i] - 0.5))
     raw = layers.Reshape((shape.num_outputs, num_levels))(layers.Dense(shape.num_outputs * num_levels)(hidden))
     rising = [raw[..., middle : middle + 1]]
     for i in range(middle + 1, num_levels):

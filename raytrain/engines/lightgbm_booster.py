@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from raytrain.engines.base import FitContext, FitData, FloatArray, Needs, RowIndices, Samples, Shape
-from raytrain.engines.native import Rounds, table
+from raytrain.engines.native import Rounds, table, useful_threads
 from raytrain.engines.training import relative_weights
 
 
@@ -73,7 +73,12 @@ class TextBooster:
         return cls(path.read_text())
 
 
-def booster_needs(
-    shape: Shape, num_rounds: int, patience: int, valid_share: float, num_boosters: int = 1
-) -> Needs:
-    raise NotImplementedError
+def booster_needs(shape: Shape, num_rounds: float, num_leaves: int, num_boosters: int = 1) -> Needs:
+    """Measured with LightGBM 4.7 from 4,000 x 50 to 30,000 x 400 values: the peak is while the table is binned."""
+    values = shape.rows * shape.features
+    round_s = 4e-5 * num_leaves + 3e-9 * values
+    return Needs(
+        max_threads=useful_threads(shape),
+        memory_bytes=int(10 * 2**20 + 4.9 * shape.table_bytes),
+        work=0.16e-6 * values + num_boosters * num_rounds * round_s,
+    )

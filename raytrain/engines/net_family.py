@@ -45,12 +45,12 @@ class NetFamily(Family[N]):
         """An untrained net; its random start comes from the library's seed."""
 
     def fit(self, data: FitData, context: FitContext) -> Self:
-        head, tail = teaching_rows(data, context, self.tasks, self.params.valid_share)
+        rows = teaching_rows(data, context, self.tasks, self.params.valid_share)
         self._library().prepare(context)
         self._shape = NetShape.of(data, context)
         self._net = self.build(self._shape)
         learner = self._library().learner(self._net, self._shape, self.params, context)
-        train(learner, data, head, tail, self.params, context)
+        train(learner, data, rows, self.params, context)
         self._forward = self._library().forward(self._net, self._shape)
         return self
 
@@ -63,8 +63,7 @@ class NetFamily(Family[N]):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        params, state = read_params(folder, cls)
-        model = cls(params)  # type: ignore[arg-type]
+        model, state = read_params(folder, cls)
         levels = state.pop("levels")
         model._shape = NetShape(**state, levels=None if levels is None else tuple(levels))
         model._net = cls._library().load(lambda: model.build(model._shape), folder)

@@ -57,9 +57,7 @@ class _TorchLearner:
         self._shape = shape
         self._params = params
         self._device = device
-        self._optimizer = torch.optim.AdamW(
-            net.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
-        )
+        self._optimizer = torch.optim.AdamW(net.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
 
     def step(self, x: FloatArray, y: FloatArray, weight: FloatArray, rate: float) -> Tensor:
         for group in self._optimizer.param_groups:

@@ -1,7 +1,7 @@
 """What the training of every engine shares: which rows teach, how much each counts, and when to stop."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,24 @@ from raytrain.engines.base import FitContext, FitData, FloatArray, RowIndices, T
 from raytrain.errors import FitError
 
 
-def teaching_rows(
-    data: FitData, context: FitContext, tasks: frozenset[Task], valid_share: float
-) -> tuple[RowIndices, RowIndices]:
-    """The rows to learn from, and the rows kept aside to know when to stop.
+class TeachingRows(NamedTuple):
+    """Which rows of a fit serve for what."""
+
+    head: RowIndices
+    """To learn from."""
+    tail: RowIndices
+    """Kept aside to know when to stop; may be empty."""
+
+
+def teaching_rows(data: FitData, context: FitContext, tasks: frozenset[Task], valid_share: float) -> TeachingRows:
+    """Choose the rows to learn from and the rows to keep aside.
 
     Rows of weight 0 are in neither, so a weight of 0 is the same as leaving the row out, whatever the library makes
     of one (LightGBM would still count it in a leaf's minimum).
 
     Args:
         tasks: what the family can do.
-        valid_share: the newest share of the dates to keep aside; 0 keeps none, and the second result is empty.
+        valid_share: the newest share of the dates to keep aside; 0 keeps none.
 
     Raises:
         FitError: another task, no variation in the target, or too few dates to keep some aside.
@@ -37,7 +44,7 @@ def teaching_rows(
             )
         head, tail = parts
     _refuse_constant(data.y[head], context.task)
-    return head, tail
+    return TeachingRows(head, tail)
 
 
 def _refuse_constant(y: FloatArray, task: Task) -> None:
@@ -60,7 +67,8 @@ def relative_weights(data: FitData, rows: RowIndices) -> FloatArray | None:
     weight = data.weight[rows]
     if (weight == weight[0]).all():
         return None
-    return weight / weight.mean()
+    relative: FloatArray = weight / weight.mean()
+    return relative
 
 
 def log_loss(actual: NDArray[Any], probability: NDArray[Any]) -> NDArray[np.float64]:

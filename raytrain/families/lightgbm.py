@@ -8,6 +8,7 @@ from pydantic import Field
 from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.lightgbm_booster import Binned, TextBooster, booster_needs
+from raytrain.engines.native import expected_rounds
 from raytrain.engines.training import teaching_rows
 
 _FILE = "model.txt"
@@ -46,7 +47,8 @@ class LightGBM(Family[LightGBMParams]):
 
     @classmethod
     def needs(cls, params: LightGBMParams, shape: Shape) -> Needs:
-        return booster_needs(shape, params.num_rounds, params.early_stopping_rounds, params.valid_share)
+        rounds = expected_rounds(params.num_rounds, params.early_stopping_rounds, params.valid_share)
+        return booster_needs(shape, rounds, params.num_leaves)
 
     @classmethod
     def space(cls) -> Space:
@@ -78,7 +80,6 @@ class LightGBM(Family[LightGBMParams]):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        params, _ = read_params(folder, cls)
-        model = cls(params)
+        model, _ = read_params(folder, cls)
         model._booster = TextBooster.load(folder / _FILE)
         return model

@@ -10,6 +10,7 @@ from pydantic import Field
 from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.lightgbm_booster import Binned, TextBooster, booster_needs
+from raytrain.engines.native import expected_rounds
 from raytrain.engines.training import teaching_rows
 
 
@@ -54,9 +55,8 @@ class LightGBMQuantile(Family[LightGBMQuantileParams]):
 
     @classmethod
     def needs(cls, params: LightGBMQuantileParams, shape: Shape) -> Needs:
-        return booster_needs(
-            shape, params.num_rounds, params.early_stopping_rounds, params.valid_share, num_boosters=shape.quantiles
-        )
+        rounds = expected_rounds(params.num_rounds, params.early_stopping_rounds, params.valid_share)
+        return booster_needs(shape, rounds, params.num_leaves, num_boosters=shape.quantiles)
 
     @classmethod
     def space(cls) -> Space:
@@ -95,7 +95,6 @@ class LightGBMQuantile(Family[LightGBMQuantileParams]):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        params, state = read_params(folder, cls)
-        model = cls(params)
+        model, state = read_params(folder, cls)
         model._boosters = [TextBooster.load(folder / f"level-{index}.txt") for index in range(state["num_levels"])]
         return model

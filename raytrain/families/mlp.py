@@ -1,5 +1,6 @@
 """A multi-layer perceptron over one row of features."""
 
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -27,7 +28,14 @@ class MLP(NetFamily[MLPParams]):
 
     @classmethod
     def needs(cls, params: MLPParams, shape: Shape) -> Needs:
-        raise NotImplementedError
+        # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 40,000 x 150 values, up to (1024, 512) units.
+        widths = (shape.features, *params.hidden, shape.outputs * shape.quantiles)
+        weights = sum(above * below for above, below in pairwise(widths))
+        epoch_s = 1e-3 * shape.rows / params.batch_size + 0.075e-9 * shape.rows * weights
+        return Needs(
+            memory_bytes=40 * 2**20 + shape.table_bytes + 44 * weights + 24 * params.batch_size * sum(params.hidden),
+            work=0.9 + expected_epochs(params) * epoch_s,
+        )
 
     @classmethod
     def space(cls) -> Space:

@@ -35,7 +35,7 @@ class Naive(Family[NaiveParams]):
 
     @classmethod
     def needs(cls, params: NaiveParams, shape: Shape) -> Needs:
-        return Needs(memory_bytes=2**20 + 16 * shape.rows * shape.outputs, work=0.001 + 1e-7 * shape.rows)
+        return Needs(memory_bytes=5 * 2**20 + shape.table_bytes, work=0.001 + 1e-7 * shape.rows)
 
     def fit(self, data: FitData, context: FitContext) -> Self:
         rows, _ = teaching_rows(data, context, self.tasks, valid_share=0)
@@ -57,8 +57,7 @@ class Naive(Family[NaiveParams]):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        params, state = read_params(folder, cls)
-        model = cls(params)
+        model, state = read_params(folder, cls)
         model._values = np.array(state["values"], dtype=np.float32)
         return model
 

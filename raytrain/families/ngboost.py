@@ -67,7 +67,7 @@ class _Enough(Exception):
 
 
 class NGBoost(Family[NGBoostParams]):
-    """Natural-gradient boosting of a normal distribution (Duan et al. 2020), or of a Bernoulli under a binary target."""
+    """Natural-gradient boosting of a normal distribution, of a Bernoulli under a binary target (Duan et al. 2020)."""
 
     name = "ngboost"
     engine = "native"
@@ -79,7 +79,13 @@ class NGBoost(Family[NGBoostParams]):
 
     @classmethod
     def needs(cls, params: NGBoostParams, shape: Shape) -> Needs:
-        raise NotImplementedError
+        # Measured with NGBoost 0.5.11 at 4,000 x 50 and 60,000 x 150 values: sorting the sampled values for two trees.
+        sampled = params.minibatch_frac * params.col_sample * shape.rows * shape.features
+        rounds = expected_rounds(params.num_rounds, params.early_stopping_rounds, params.valid_share)
+        return Needs(
+            memory_bytes=int(3 * 2**20 + 3.2 * shape.table_bytes),
+            work=rounds * (0.002 + 0.14e-6 * params.max_depth * sampled),
+        )
 
     @classmethod
     def space(cls) -> Space:
@@ -135,7 +141,8 @@ class NGBoost(Family[NGBoostParams]):
         from scipy.stats import norm
 
         if self._levels is None:
-            return self._model.predict_proba(x[:])[:, 1].astype(np.float32)[:, None, None]
+            probability: FloatArray = self._model.predict_proba(x[:])[:, 1].astype(np.float32)
+            return probability[:, None, None]
         normal = self._model.pred_dist(x[:]).params
         spread = norm.ppf(self._levels) * normal["scale"][:, None]
         quantiles: FloatArray = (normal["loc"][:, None] + spread).astype(np.float32)
@@ -151,11 +158,12 @@ class NGBoost(Family[NGBoostParams]):
     def load(cls, folder: Path) -> Self:
         from skops import io
 
-        params, state = read_params(folder, cls)
+        model, state = read_params(folder, cls)
         strange = set(io.get_untrusted_types(file=folder / _FILE)) - _TRUSTED
         if strange:
-            raise StoreCorrupt(f"{folder / _FILE} holds {', '.join(sorted(strange))}, which no NGBoost model is made of")
-        model = cls(params)
+            raise StoreCorrupt(
+                f"{folder / _FILE} holds {', '.join(sorted(strange))}, which no NGBoost model is made of"
+            )
         model._model = io.load(folder / _FILE, trusted=sorted(_TRUSTED))
         model._levels = state["levels"]
         return model

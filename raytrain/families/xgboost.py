@@ -9,7 +9,7 @@ from pydantic import Field
 
 from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
 from raytrain.engines.files import read_params, write_params
-from raytrain.engines.native import Rounds, expected_rounds, table
+from raytrain.engines.native import Rounds, expected_rounds, table, useful_threads
 from raytrain.engines.training import log_loss, relative_weights, teaching_rows
 
 _FILE = "model.ubj"
@@ -50,7 +50,17 @@ class XGBoost(Family[XGBoostParams]):
 
     @classmethod
     def needs(cls, params: XGBoostParams, shape: Shape) -> Needs:
-        raise NotImplementedError
+        # Measured with XGBoost 3.2 from 4,000 x 50 to 30,000 x 400 values, depths 4 to 8. Every open node holds a
+        # histogram of 256 bins of two doubles per column.
+        nodes = min(2**params.max_depth, shape.rows)
+        values = shape.rows * shape.features
+        round_s = 1.5e-6 * nodes * shape.features + 0.7e-9 * values * params.max_depth
+        rounds = expected_rounds(params.num_rounds, params.early_stopping_rounds, params.valid_share)
+        return Needs(
+            max_threads=useful_threads(shape),
+            memory_bytes=10 * 2**20 + 6 * shape.table_bytes + 4096 * nodes * shape.features,
+            work=0.16e-6 * values + rounds * round_s,
+        )
 
     @classmethod
     def space(cls) -> Space:
@@ -103,8 +113,7 @@ class XGBoost(Family[XGBoostParams]):
     def load(cls, folder: Path) -> Self:
         import xgboost
 
-        params, _ = read_params(folder, cls)
-        model = cls(params)
+        model, _ = read_params(folder, cls)
         model._booster = xgboost.Booster({"nthread": 1}, model_file=folder / _FILE)
         return model
 

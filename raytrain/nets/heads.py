@@ -1,4 +1,7 @@
-"""The last layer of a net: from hidden units to what a family predicts. Shapes: B batch, H hidden, O outputs, Q levels."""
+"""The last layer of a net: from hidden units to what a family predicts.
+
+Shapes: B batch, H hidden units, O outputs, Q levels.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""A stacked LSTM that reads a window (Hochreiter & Schmidhuber 1997). Shapes: B batch, T steps, F features, H hidden."""
+"""A stacked LSTM that reads a window (Hochreiter & Schmidhuber 1997).
+
+Shapes: B batch, T steps, F features, H hidden units.
+"""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Forecasts of the test rows against what happened, for the family that forecasts and for naive.
 
 The upper panel is the price. Near horizons always look right there, since a forecast of no change trails the price by
-a hand's breadth; so the lower panel shows what was really forecast: the forward return and its band.
+a hand's breadth; so the lower panel shows what was really forecast: the change of the price and its band.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from markupsafe import Markup
 
+from raytrain.features.targets import ahead_to_price
 from raytrain.report import svg
 from raytrain.report.view import YARDSTICK, RunView, levels, targets
 from raytrain.report.words import MINUS, known
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MAX_PLOTS = 18
 MAX_SERIES = 6
 _LEVELS = r"^q[0-9.]+$"
-"""The quantile columns, as polars selects them by pattern."""
+"""The quantile columns, by the pattern that polars understands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,11 @@ def best_family(view: RunView, target: str, families: list[str]) -> str:
 
 
 def _plot(rows: pl.DataFrame, family: str) -> ActualPlot | None:
-    own = rows.filter(pl.col("family") == family).sort("label_date")
+    own = _mean_over_seeds(rows.filter(pl.col("family") == family))
     if own.is_empty():
         return None
     first = own.row(0, named=True)
-    naive = rows.filter(pl.col("family") == YARDSTICK).sort("label_date")
+    naive = _mean_over_seeds(rows.filter(pl.col("family") == YARDSTICK))
     return ActualPlot(
         target=first["target"],
         label=first["label"],
@@ -89,15 +90,18 @@ def _plot(rows: pl.DataFrame, family: str) -> ActualPlot | None:
     )
 
 
-def _realised() -> pl.Expr:
-    return (pl.col("price_actual") / pl.col("close")).log()
+def _mean_over_seeds(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per date of one family, target and series."""
+    forecasts = pl.col(_LEVELS, "probability").mean()
+    others = pl.exclude(_LEVELS, "probability", "date").first()
+    return rows.group_by("date", maintain_order=True).agg(forecasts, others).sort("label_date")
 
 
 def _inside(rows: pl.DataFrame) -> float | None:
     found = levels(rows)
     if len(found) < 2:
         return None
-    within = _realised().is_between(pl.col(f"q{found[0]:g}"), pl.col(f"q{found[-1]:g}"))
+    within = pl.col("actual").is_between(pl.col(f"q{found[0]:g}"), pl.col(f"q{found[-1]:g}"))
     share = rows.select(within.mean()).item()
     return float(share) if share is not None else None
 
@@ -125,7 +129,8 @@ def _mark(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _price(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
-    priced = own.with_columns(pl.col(_LEVELS).exp() * pl.col("close"))
+    names, method = [f"q{level:g}" for level in levels(own)], own["method"][0]
+    priced = own.with_columns(ahead_to_price(pl.col("close"), pl.col(name), method).alias(name) for name in names)
     if not naive.is_empty():
         axes.plot(naive["label_date"], naive["close"], color=svg.MUTED, linewidth=0.7, ls=":", **_mark(naive))
     _band(axes, priced)
@@ -136,16 +141,19 @@ def _price(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
 
 
 def _return(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
-    actual = own.select(_realised()).to_series()
-    axes.fill_between(own["label_date"].to_numpy(), 0, actual.to_numpy(), color=svg.INK, alpha=0.4, linewidth=0)
+    actual = own["actual"].to_numpy()
+    axes.fill_between(own["label_date"].to_numpy(), 0, actual, color=svg.INK, alpha=0.4, linewidth=0)
     _band(axes, own)
     axes.plot(own["label_date"], own["q0.5"], color=svg.ACCENT, linewidth=0.9, **_mark(own))
     found = levels(naive) if not naive.is_empty() else []
     for level in sorted({found[0], found[-1]}) if found else ():
         axes.plot(naive["label_date"], naive[f"q{level:g}"], color=svg.MUTED, linewidth=0.8, ls=":")
-    axes.set_ylim(svg.limits([0.0, *actual.to_list()], 0.05))
-    axes.yaxis.set_major_formatter(lambda share, _: f"{round(100 * share, 6):g} %".replace("-", MINUS))
-    axes.set_ylabel("return")
+    axes.set_ylim(svg.limits([0.0, *actual], 0.05))
+    if own["method"][0] == "difference":
+        axes.set_ylabel("change")
+    else:
+        axes.set_ylabel("return")
+        axes.yaxis.set_major_formatter(lambda share, _: f"{round(100 * share, 6):g} %".replace("-", MINUS))
 
 
 def _band(axes: "Axes", rows: pl.DataFrame) -> None:
@@ -158,6 +166,7 @@ def _band(axes: "Axes", rows: pl.DataFrame) -> None:
 def _probability(axes: "Axes", own: pl.DataFrame, naive: pl.DataFrame) -> None:
     if not naive.is_empty():
         axes.plot(naive["label_date"], naive["probability"], color=svg.MUTED, linewidth=0.8, ls=":", **_mark(naive))
+    axes.plot(own["label_date"], own["actual"], color=svg.INK, ls="none", marker="|", markersize=4, alpha=0.5)
     axes.plot(own["label_date"], own["probability"], color=svg.ACCENT, linewidth=0.9, **_mark(own))
-    axes.set_ylim(0, 1)
+    axes.set_ylim(-0.05, 1.05)
     axes.set_ylabel("probability")

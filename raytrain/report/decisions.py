@@ -114,10 +114,10 @@ def _scores(view: RunView) -> dict[tuple[str, str], Score]:
 
 
 def _scale(scores: Sequence[Score]) -> float:
-    ends: list[float] = [
-        abs(score[name]) for score in scores for name in ("skill_low", "skill_high") if known(score[name])
-    ]
-    return min(max([*ends, MIN_SCALE]), MAX_SCALE)
+    """The best interval fits as a whole, and half of the lower ends; what is far worse than naive is cut."""
+    best = max((score["skill_high"] for score in scores if known(score["skill_high"])), default=0.0)
+    lows = sorted(abs(score["skill_low"]) for score in scores if known(score["skill_low"]))
+    return min(max(best, lows[len(lows) // 2] if lows else 0.0, MIN_SCALE), MAX_SCALE)
 
 
 def _cell(decision: Decision | None, score: Score | None, scale: float) -> Cell | None:

@@ -155,11 +155,27 @@ def _horizons(axes: "Axes", forecast: pl.DataFrame) -> None:
         axes.vlines(ahead[1:], bottom[1:], top[1:], color=svg.ACCENT, linewidth=1.4)
     axes.plot([0, *forecast["horizon"]], [origin, *forecast["price_q0.5"]], color=svg.ACCENT, linewidth=0.9, ls=":")
     axes.plot(forecast["horizon"], forecast["price_q0.5"], color=svg.ACCENT, marker="o", markersize=3.5, ls="none")
+    _name_horizons(axes, forecast)
+
+
+def _name_horizons(axes: "Axes", forecast: pl.DataFrame) -> None:
+    """Labels above the plot; one that would touch the label before it stands a line higher."""
+    near = (HISTORY_ROWS + max(forecast["horizon"])) * 0.06
+    before, raised = -near, False
     for row in forecast.iter_rows(named=True):
-        axes.annotate(_label(row), (row["horizon"], 1.0), xycoords=("data", "axes fraction"), **_ABOVE)
-
-
-_ABOVE: Mapping[str, Any] = {"ha": "center", "va": "bottom", "color": svg.ACCENT, "fontsize": 7.5}
+        raised = row["horizon"] - before < near and not raised
+        before = row["horizon"]
+        axes.annotate(
+            _label(row),
+            (row["horizon"], 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 10 if raised else 1),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            color=svg.ACCENT,
+            fontsize=7.5,
+        )
 
 
 def _label(row: Mapping[str, Any]) -> str:

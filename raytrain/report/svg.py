@@ -21,13 +21,13 @@ MAX_POINTS = 400
 """Points of one line; more cannot be seen at the width of a plot."""
 NUM_SERIES_COLOURS = 9
 
-INK, MUTED, GRID, ACCENT, BAD, OTHER = (f"#00000{number}" for number in range(1, 7))
+INK, MUTED, GRID, ACCENT, BAD, OTHER, PAPER = (f"#00000{number}" for number in range(1, 8))
 SERIES = tuple(f"#0000{number}" for number in range(10, 10 + NUM_SERIES_COLOURS))
 _VARIABLES = dict(
     zip(
-        (INK, MUTED, GRID, ACCENT, BAD, OTHER, *SERIES),
+        (INK, MUTED, GRID, ACCENT, BAD, OTHER, PAPER, *SERIES),
         (
-            *(f"var(--{name})" for name in ("ink", "muted", "grid", "accent", "bad", "other")),
+            *(f"var(--{name})" for name in ("ink", "muted", "grid", "accent", "bad", "other", "paper")),
             *(f"var(--c{number})" for number in range(NUM_SERIES_COLOURS)),
         ),
         strict=True,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_BARS = 1500
 """Bars drawn; of more fits the longest."""
+DONE = ("ok", "cached")
 
 _UNITS = ((1, "s", 180), (60, "min", 10_800), (3600, "h", math.inf))
 """Seconds, name, and the end of the axis up to which it is used."""
@@ -28,6 +29,12 @@ class Timeline:
     plot: Markup
     legend: list[tuple[str, str]]
     """(family, CSS variable) of the families with a colour of their own."""
+    any_failed: bool
+    num_fits: int
+    first_s: float
+    """When the first fit started, seconds after the run; the plot starts there."""
+    span_s: float
+    """From the first start to the last end."""
     num_left_out: int
     """Fits too many to draw."""
 
@@ -39,12 +46,17 @@ def timeline(fits: pl.DataFrame, lower_bound_s: float | None) -> Timeline | None
     ran = fits.filter(pl.col("start_s").is_not_null() & pl.col("end_s").is_not_null())
     if ran.is_empty():
         return None
-    shown = ran.sort("wall_s", "key", descending=[True, False], nulls_last=True).head(MAX_BARS)
+    first_s = min(ran["start_s"])
+    ran = ran.with_columns(pl.col("start_s", "end_s") - first_s)
+    shown = ran.sort(pl.col("start_s") - pl.col("end_s"), "key").head(MAX_BARS)
     colours = family_colours(fits)
-    placed = pack(shown)
     return Timeline(
-        plot=_draw(placed, colours, lower_bound_s),
+        plot=_draw(pack(shown), colours, lower_bound_s),
         legend=[(family, f"c{number}") for family, number in colours.items() if family in set(shown["family"])],
+        any_failed=not ran["status"].is_in(DONE).all(),
+        num_fits=ran.height,
+        first_s=first_s,
+        span_s=max(ran["end_s"]),
         num_left_out=ran.height - shown.height,
     )
 
@@ -99,14 +111,15 @@ def _bars(
     """Draw a bar per fit; returns what to say when one is pointed at."""
     from matplotlib.patches import Rectangle
 
-    titles = {}
+    titles, narrow_s = {}, 0.003 * max(fits["end_s"])
     for number, fit in enumerate(fits.iter_rows(named=True)):
         colour = svg.SERIES[colours[fit["family"]]] if fit["family"] in colours else svg.OTHER
-        failed = fit["status"] not in {"ok", "cached"}
+        failed = fit["status"] not in DONE
         corner = fit["start_s"], rows[fit["lane"], fit["track"]] + 0.1
         bar = Rectangle(corner, fit["end_s"] - fit["start_s"], 0.8, facecolor=colour, gid=f"fit-{number}")
-        # the edge keeps a fit of milliseconds visible
-        bar.set(edgecolor=svg.BAD if failed else colour, linewidth=1.4 if failed else 0.3, clip_on=False)
+        # an edge of the page's colour parts neighbours, one of its own keeps a fit of milliseconds visible
+        edge = colour if fit["end_s"] - fit["start_s"] < narrow_s else svg.PAPER
+        bar.set(edgecolor=svg.BAD if failed else edge, linewidth=1.4 if failed else 0.4, clip_on=False)
         axes.add_patch(bar)
         titles[f"fit-{number}"] = _title(fit)
     return titles
@@ -115,7 +128,7 @@ def _bars(
 def _title(fit: Mapping[str, Any]) -> str:
     threads = plural(fit["threads"], "thread") if fit["threads"] is not None else "threads unknown"
     return (
-        f"{fit['family']} {fit['label']}, fold {fit['fold']}: {fit['status']}, {seconds(fit['wall_s'])}, "
+        f"{fit['label']}: {fit['status']}, {seconds(fit['end_s'] - fit['start_s'])}, "
         f"{memory(fit['peak_memory_bytes'])}, {threads}, {fit['device'] or 'device unknown'}, {fit['worker'] or ''}"
     )
 

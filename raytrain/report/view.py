@@ -18,26 +18,27 @@ class RunView:
 
     summary: Mapping[str, Any]
     """The content of `summary.json`: run_id, status, started_at (ISO), fits (total, ok, cached, failed, timeout, oom,
-    skipped), wall_s, cpu_s, utilisation (0 to 1; None when nothing ran), lower_bound_s, data (hash, rows, series,
-    first_date, last_date, source), machine (name, pcores, ecores, memory_gb, slot), versions (name -> version), heat
-    (text), warnings (texts)."""
+    skipped, stopped), wall_s, cpu_s, utilisation (0 to 1; None when nothing ran), lower_bound_s, data (hash, rows,
+    names of the series, first_date, last_date, source), machine (name, pcores, ecores, memory_gb, slot), versions
+    (name -> version), heat (text), warnings (texts)."""
     scores: pl.DataFrame
-    """A row per family and target: family, target, kind, label, horizon (rows), n, mape, rmse, pinball_loss,
+    """A row per family and target: family, target, kind, label, horizon (rows), n, loss, mape, rmse,
     coverage, coverage_nominal, directional_accuracy, sharpe, sharpe_long, naive_mape, skill, skill_low, skill_high,
     fold_wins. Shares, not percent."""
     fold_scores: pl.DataFrame
     """A row per family, target and fold: family, target, label, horizon, fold, n, loss, naive_loss, skill."""
     decisions: Sequence[Decision]
     predictions: pl.DataFrame
-    """The test rows: family, target, kind, label, horizon, fold, series_id, date, label_date, close, price_actual
-    (null while unknown), one column `q<level>` per quantile level (forward log return), probability."""
+    """The test rows, one per seed: family, target, kind, label, horizon, method, fold, series_id, date, label_date,
+    close, actual and price_actual (null while unknown), one column `q<level>` per quantile level (forward change by
+    `method`, as `actual` is), probability."""
     forecast: pl.DataFrame
     """After the last row: target, label, horizon, family, verdict, series_id, date (origin), target_date (may be
-    null), close, `q<level>` (log return), `price_q<level>`, probability."""
+    null or absent), close, `q<level>`, `price_q<level>`, probability."""
     fits: pl.DataFrame
     """A row per fit: key, label, family, target, fold, lane, engine, worker, start_s and end_s (seconds since the run
     began; null for a stored fit), wall_s, cpu_s, peak_memory_bytes, threads, device, status (ok, cached, failed,
-    timeout, oom, skipped)."""
+    timeout, oom, skipped, stopped)."""
     failures: Sequence[Mapping[str, Any]]
     """A mapping per failed fit: family, target, fold, phase, exception, memory (bytes at death, or text), advice."""
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -57,9 +57,11 @@ def count(value: int | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration: 0.31 -> `0.31 s`, 93.2 -> `1 min 33 s`, 7290 -> `2 h 01 min`."""
+    """A duration: 0.0031 -> `3 ms`, 0.31 -> `0.31 s`, 93.2 -> `1 min 33 s`, 7290 -> `2 h 01 min`."""
     if value is None or not known(value):
         return DASH
+    if value < 0.1:
+        return f"{1000 * value:.0f}{THIN}ms"
     if value < 60:
         return f"{value:.{2 if value < 1 else 1}f}{THIN}s"
     minutes, rest = divmod(round(value), 60)
@@ -84,7 +86,7 @@ def day(value: date | datetime | str | None) -> str:
     if isinstance(value, datetime):
         midnight = value.hour == value.minute == 0
         return value.strftime("%Y-%m-%d" if midnight else "%Y-%m-%d %H:%M")
-    return str(value)
+    return str(value).removesuffix(" 00:00:00").removesuffix("T00:00:00")
 
 
 def moment(value: str | None) -> str:
@@ -100,6 +102,12 @@ def plural(num: int, noun: str) -> str:
     return f"{count(num)} {noun}{'' if num == 1 else 's'}"
 
 
+def series(names: Sequence[str]) -> str:
+    """How many series, and which when they are few."""
+    listed = f": {', '.join(names)}" if len(names) <= 4 else ""
+    return f"{count(len(names))} series{listed}"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "signed_percent": signed_percent,
@@ -112,5 +120,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "day": day,
     "moment": moment,
     "plural": plural,
+    "series": series,
 }
 """What the templates may use."""

@@ -25,7 +25,7 @@ def make_view(series: tuple[str, ...] = ("SP500", "WTI"), num_dates: int = 240, 
     bars = {name: _walk(random, num_dates + 70) for name in series}
     predictions = pl.DataFrame(_prediction_rows(bars, num_dates))
     return RunView(
-        summary=_summary(len(series), num_dates),
+        summary=_summary(series, num_dates),
         scores=pl.DataFrame(_score_rows()),
         fold_scores=pl.DataFrame(_fold_rows(random)),
         decisions=[_decision(row) for row in _score_rows()],
@@ -66,11 +66,13 @@ def _prediction_rows(bars: dict[str, list[tuple[date, float]]], num_dates: int) 
                             "kind": "return",
                             "label": label,
                             "horizon": horizon,
+                            "method": "log",
                             "fold": FOLDS[number * 3 // num_dates],
                             "series_id": series_id,
                             "date": day,
                             "label_date": later[0] if later else None,
                             "close": close,
+                            "actual": math.log(later[1] / close) if later else None,
                             "price_actual": later[1] if later else None,
                             **_quantiles(family, horizon, math.sin(number / 9)),
                             "probability": None,
@@ -102,7 +104,7 @@ def _score_rows() -> list[dict[str, Any]]:
                     "n": 460,
                     "mape": 0.02 * math.sqrt(column + 1) * (1 - skill / 10),
                     "rmse": 0.025 * math.sqrt(column + 1),
-                    "pinball_loss": 0.0061 * (1 - skill),
+                    "loss": 0.0061 * (1 - skill),
                     "coverage": None if family == "lightgbm" else 0.78,
                     "coverage_nominal": None if family == "lightgbm" else 0.8,
                     "directional_accuracy": math.nan if family == "naive" else 0.53,
@@ -198,7 +200,7 @@ def _fit_rows(random: np.random.Generator) -> list[dict[str, Any]]:
         rows.append(
             {
                 "key": f"{number:064x}",
-                "label": f"return_{label}",
+                "label": f"{family} return_{label} {fold} s42",
                 "family": family,
                 "target": f"return_{label}",
                 "fold": fold,
@@ -218,22 +220,22 @@ def _fit_rows(random: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
-def _summary(num_series: int, num_dates: int) -> dict[str, Any]:
+def _summary(series: tuple[str, ...], num_dates: int) -> dict[str, Any]:
     return {
         "run_id": "20181231-180500-a1b2",
         "status": "ok",
         "started_at": "2018-12-31T18:05:00+00:00",
-        "fits": {"total": 45, "ok": 39, "cached": 5, "failed": 1, "timeout": 0, "oom": 0, "skipped": 0},
+        "fits": {"total": 45, "ok": 39, "cached": 5, "failed": 1, "timeout": 0, "oom": 0, "skipped": 0, "stopped": 0},
         "wall_s": 31.2,
         "cpu_s": 52.4,
         "utilisation": 0.86,
         "lower_bound_s": 26.2,
         "data": {
             "hash": "sha256:" + "5e" * 32,
-            "rows": num_series * num_dates,
-            "series": num_series,
+            "rows": len(series) * num_dates,
+            "series": list(series),
             "first_date": "2017-01-02",
-            "last_date": "2018-12-31",
+            "last_date": "2018-12-31 00:00:00",
             "source": "demo",
         },
         "machine": {"name": "m4pro-24gb", "pcores": 10, "ecores": 4, "memory_gb": 24, "slot": "mps"},

@@ -50,9 +50,32 @@ def test_plots_are_shared_evenly_by_the_targets(remake):
     }
 
 
+def test_seeds_are_averaged(view):
+    """Two seeds that lean to opposite sides draw what their mean draws."""
+    numbers = ["q0.1", "q0.5", "q0.9"]
+    leaning = [view.predictions.with_columns(pl.col(numbers) + lean) for lean in (-0.02, 0.02)]
+    both = actual_plots(replace(view, predictions=pl.concat(leaning)))
+    assert [plot.num_rows for plot in both] == [plot.num_rows for plot in actual_plots(view)]
+    assert [plot.inside for plot in both] == [plot.inside for plot in actual_plots(view)]
+
+
+def test_a_difference_of_prices_is_drawn_in_their_unit(view):
+    changes = view.predictions.with_columns(
+        pl.col("q0.1", "q0.5", "q0.9") * 100,
+        method=pl.lit("difference"),
+        close=pl.col("close") - 120,
+        price_actual=pl.col("price_actual") - 120,
+        actual=pl.col("price_actual") - pl.col("close"),
+    )
+    plot = actual_plots(replace(view, predictions=changes))[0].plot
+    assert ">change<" in plot and ">return<" not in plot and "%" not in plot
+
+
 def test_a_threshold_is_drawn_as_a_probability(view):
     nothing = [pl.lit(None, dtype=pl.Float64).alias(name) for name in ("q0.1", "q0.5", "q0.9")]
-    threshold = view.predictions.with_columns(*nothing, kind=pl.lit("threshold"), probability=pl.lit(0.4))
+    threshold = view.predictions.with_columns(
+        *nothing, kind=pl.lit("threshold"), actual=pl.lit(1.0), probability=pl.lit(0.4)
+    )
     shown = actual_plots(replace(view, predictions=threshold))
     assert len(shown) == 6 and all(plot.inside is None and ">probability<" in plot.plot for plot in shown)
 

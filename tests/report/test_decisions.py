@@ -4,7 +4,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from raytrain.report.decisions import MAX_SCALE, candidates, headline, matrix, verdict_counts
+from raytrain.report.decisions import MAX_SCALE, MIN_SCALE, candidates, headline, matrix, verdict_counts
 
 
 def changed(view, family, target, **values):
@@ -42,9 +42,15 @@ def test_a_bar_has_naive_in_the_middle(view):
 
 def test_one_diverged_network_is_cut_and_leaves_the_others_readable(view):
     wild = changed(view, "lstm", "return_1w", skill=-40.0, skill_low=-90.0, skill_high=-10.0)
-    assert matrix(wild).scale == MAX_SCALE
+    assert matrix(wild).scale < 0.1
     bar = cell_of(wild, "lstm", "return_1w").bar
     assert (bar.low, bar.point, bar.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("skill", "scale"), [(-40.0, MAX_SCALE), (0.0001, MIN_SCALE)])
+def test_the_scale_is_bounded(view, skill, scale):
+    skills = {name: pl.lit(skill) for name in ("skill", "skill_low", "skill_high")}
+    assert matrix(replace(view, scores=view.scores.with_columns(**skills))).scale == scale
 
 
 @pytest.mark.parametrize("unknown", [None, math.nan])

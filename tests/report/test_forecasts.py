@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import polars as pl
@@ -52,6 +53,19 @@ def test_of_two_targets_at_one_horizon_the_trusted_one_is_drawn(view):
     )
     both = replace(view, forecast=pl.concat([other, view.forecast]))
     assert [fan.plot for fan in fans(both)] == [fan.plot for fan in fans(view)]
+
+
+def test_labels_of_near_horizons_stand_on_two_lines(view):
+    def heights(horizons):
+        near = view.forecast.with_columns(horizon=pl.Series(horizons * 2, dtype=pl.Int64))
+        plot = fans(replace(view, forecast=near))[0].plot
+        texts = re.findall(r"<text[^>]*?translate\([\d.]+ ([\d.]+)\)[^>]*>\d[wm]<", plot) or re.findall(
+            r'<text[^>]*? y="([\d.]+)"[^>]*>\d[wm]<', plot
+        )
+        return len(texts), len(set(texts))
+
+    assert heights([5, 21, 63]) == (3, 1)
+    assert heights([1, 5, 63]) == (3, 2)
 
 
 def test_the_band_is_named_by_its_levels(view):

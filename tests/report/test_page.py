@@ -149,6 +149,15 @@ def test_a_run_from_the_store_says_so(view, plain_view):
     )
 
 
+def test_a_run_in_which_every_fit_failed_is_shown(view, plain_view):
+    """Columns that nothing filled have no type."""
+    costs = ("wall_s", "cpu_s", "peak_memory_bytes")
+    fits = view.fits.with_columns(*(pl.lit(None).alias(name) for name in costs), status=pl.lit("failed"))
+    fits = fits.with_columns(start_s=pl.lit(1.0), end_s=pl.lit(2.5), worker=None)
+    text = Reader(render(replace(plain_view, fits=fits))).text
+    assert f"45 fits ran within 1.5{THIN}s, from 1.0{THIN}s after the start" in text
+
+
 def test_one_series_one_fold_and_one_date_are_enough(remake):
     small = remake(("only",), 240)
     first = pl.col("date") == small.predictions["date"].min()

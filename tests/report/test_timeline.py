@@ -1,4 +1,5 @@
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +38,17 @@ def test_stored_fits_are_not_drawn(view):
     shown = timeline(view.fits, 26.2)
     assert shown is not None
     assert shown.plot.count("<title>") == view.fits["start_s"].count() == 40
-    assert "lstm return_3m, fold 2018: failed" in shown.plot and "var(--bad)" in shown.plot
+    assert shown.any_failed
+    assert "lstm return_3m 2018 s42: failed" in shown.plot and "var(--bad)" in shown.plot
+
+
+def test_the_plot_starts_with_the_first_fit(view):
+    later = view.fits.with_columns(pl.col("start_s", "end_s") + 600)
+    early, late = timeline(view.fits, 26.2), timeline(later, 26.2)
+    assert early is not None and late is not None
+    assert late.first_s == pytest.approx(early.first_s + 600)
+    assert late.span_s == pytest.approx(early.span_s)
+    assert ">0 s<" in late.plot and ">25 s<" in late.plot
 
 
 def test_nothing_is_drawn_when_every_fit_was_stored(view):

@@ -6,25 +6,19 @@ from raytrain.schedule.words import Capacity, FitFinished, Start, Task
 
 @pytest.fixture
 def make_task():
-    def make(key, *, work_s=1.0, memory_bytes=1, engine="native", lane="cores", **fields):
+    """Tasks by key; in the slot they are of torch unless said otherwise."""
+
+    def make(key, *, work_s=1.0, memory_bytes=1, engine=None, lane="cores", **fields):
         return Task(
             key=key,
             label=f"fit {key}",
-            family="tree",
-            engine=engine,
+            family="any",
+            engine=engine or ("torch" if lane == "slot" else "native"),
             lane=lane,
             work_s=work_s,
             memory_bytes=memory_bytes,
             **fields,
         )
-
-    return make
-
-
-@pytest.fixture
-def make_slot_task(make_task):
-    def make(key, *, engine="torch", **fields):
-        return make_task(key, engine=engine, lane="slot", **fields)
 
     return make
 

@@ -1,19 +1,19 @@
 from raytrain.schedule.words import Finished, FitFailed, ReleaseSlot, Settings, Start, ThermalChanged
 
 
-def test_the_slot_takes_a_host_core_and_the_other_is_left_for_trees(make_state, make_task, make_slot_task, finish):
-    state = make_state([make_task("a"), make_task("b"), make_slot_task("s"), make_slot_task("t")])
+def test_the_slot_takes_a_host_core_and_the_other_is_left_for_trees(make_state, make_task, finish):
+    state = make_state([make_task("a"), make_task("b"), make_task("s", lane="slot"), make_task("t", lane="slot")])
     assert state.start(0.0) == [Start("s", "slot", "torch", 1, 0), Start("a", "cores", "native", 1)]
     assert finish(state, "s") == [Start("t", "slot", "torch", 1, 0)]
     assert finish(state, "t") == [ReleaseSlot(0), Start("b", "cores", "native", 1)]
 
 
-def test_an_engine_keeps_the_slot_until_its_queue_is_empty(make_state, make_slot_task, finish):
+def test_an_engine_keeps_the_slot_until_its_queue_is_empty(make_state, make_task, finish):
     tasks = [
-        make_slot_task("t1", work_s=4),
-        make_slot_task("t2", work_s=4),
-        make_slot_task("k1", work_s=7, engine="keras"),
-        make_slot_task("n1", work_s=1, engine="native"),
+        make_task("t1", lane="slot", work_s=4),
+        make_task("t2", lane="slot", work_s=4),
+        make_task("k1", lane="slot", work_s=7, engine="keras"),
+        make_task("n1", lane="slot", work_s=1, engine="native"),
     ]
     state = make_state(tasks)
     assert state.start(0.0) == [Start("t1", "slot", "torch", 1, 0)]
@@ -23,40 +23,40 @@ def test_an_engine_keeps_the_slot_until_its_queue_is_empty(make_state, make_slot
     assert finish(state, "n1") == [ReleaseSlot(0), Finished()]
 
 
-def test_a_slot_is_recycled_after_so_many_fits(make_state, make_slot_task, finish):
-    state = make_state([make_slot_task(f"{n}") for n in range(3)], settings=Settings(recycle_after=2))
+def test_a_slot_is_recycled_after_so_many_fits(make_state, make_task, finish):
+    state = make_state([make_task(f"{n}", lane="slot") for n in range(3)], settings=Settings(recycle_after=2))
     state.start(0.0)
     assert finish(state, "0") == [Start("1", "slot", "torch", 1, 0)]
     assert finish(state, "1") == [ReleaseSlot(0), Start("2", "slot", "torch", 1, 0)]
 
 
-def test_a_slot_whose_process_died_is_released_and_one_with_an_error_is_kept(make_state, make_slot_task):
-    state = make_state([make_slot_task("a", work_s=2), make_slot_task("b")])
+def test_a_slot_whose_process_died_is_released_and_one_with_an_error_is_kept(make_state, make_task):
+    state = make_state([make_task("a", lane="slot", work_s=2), make_task("b", lane="slot")])
     state.start(0.0)
     again = state.handle(FitFailed(at=1.0, key="a", reason="crash"))
     assert again == [ReleaseSlot(0), Start("a", "slot", "torch", 1, 0)]
     assert state.handle(FitFailed(at=2.0, key="a", reason="error")) == [Start("b", "slot", "torch", 1, 0)]
 
 
-def test_two_slots_leave_a_core_for_trees(make_state, make_task, make_slot_task, make_capacity, finish, started):
-    tasks = [make_task("a"), *(make_slot_task(f"s{n}") for n in range(4))]
+def test_two_slots_leave_a_core_for_trees(make_state, make_task, make_capacity, finish, started):
+    tasks = [make_task("a"), *(make_task(f"s{n}", lane="slot") for n in range(4))]
     state = make_state(tasks, make_capacity(cores=2, slots=2))
     assert started(state.start(0.0)) == ["s0", "a"]
     assert finish(state, "a") == [Start("s1", "slot", "torch", 1, 1)]
 
 
-def test_two_slots_serve_two_engines(make_state, make_slot_task, make_capacity):
+def test_two_slots_serve_two_engines(make_state, make_task, make_capacity):
     tasks = [
-        make_slot_task("t", work_s=9),
-        make_slot_task("t2", work_s=9),
-        make_slot_task("k", work_s=10, engine="keras"),
+        make_task("t", lane="slot", work_s=9),
+        make_task("t2", lane="slot", work_s=9),
+        make_task("k", lane="slot", work_s=10, engine="keras"),
     ]
     state = make_state(tasks, make_capacity(cores=4, slots=2))
     assert state.start(0.0) == [Start("t", "slot", "torch", 1, 0), Start("k", "slot", "keras", 1, 1)]
 
 
-def test_on_one_core_the_lanes_take_turns(make_state, make_task, make_slot_task, make_capacity, finish, started):
-    tasks = [*(make_task(f"c{n}") for n in range(5)), *(make_slot_task(f"s{n}") for n in range(5))]
+def test_on_one_core_the_lanes_take_turns(make_state, make_task, make_capacity, finish, started):
+    tasks = [*(make_task(f"c{n}") for n in range(5)), *(make_task(f"s{n}", lane="slot") for n in range(5))]
     state = make_state(tasks, make_capacity(cores=1), settings=Settings(turn_fits=2))
     (key,) = started(state.start(0.0))
     order = [key]
@@ -66,15 +66,15 @@ def test_on_one_core_the_lanes_take_turns(make_state, make_task, make_slot_task,
 
 
 def test_a_slot_task_on_a_hot_machine_waits_for_its_host_cores_while_trees_run(
-    make_state, make_task, make_slot_task, make_capacity, started
+    make_state, make_task, make_capacity, started
 ):
-    state = make_state([make_task("a"), make_slot_task("s")], make_capacity(cores=2, slot_host_cores=2))
+    state = make_state([make_task("a"), make_task("s", lane="slot")], make_capacity(cores=2, slot_host_cores=2))
     assert started(state.handle(ThermalChanged(at=0.0, level="shrink"))) == ["a"]
     assert started(state.handle(ThermalChanged(at=1.0, level="ok"))) == []
 
 
-def test_idle_slots_are_let_go_when_nothing_may_start(make_state, make_slot_task, finish):
-    state = make_state([make_slot_task("a"), make_slot_task("b")])
+def test_idle_slots_are_let_go_when_nothing_may_start(make_state, make_task, finish):
+    state = make_state([make_task("a", lane="slot"), make_task("b", lane="slot")])
     state.start(0.0)
     state.handle(ThermalChanged(at=1.0, level="stop"))
     assert finish(state, "a") == [ReleaseSlot(0)]
@@ -98,11 +98,15 @@ def test_smaller_fits_go_past_one_that_waits_for_memory_but_not_for_ever(
 
 
 def test_a_slot_fit_that_waits_for_memory_is_not_starved_by_trees(
-    make_state, make_task, make_slot_task, make_capacity, finish, started
+    make_state, make_task, make_capacity, finish, started
 ):
     trees = [make_task(f"c{n}", memory_bytes=40) for n in range(9)]
     state = make_state(
-        [make_task("first", memory_bytes=40, work_s=2), make_slot_task("s", memory_bytes=70, after=("first",)), *trees],
+        [
+            make_task("first", memory_bytes=40, work_s=2),
+            make_task("s", lane="slot", memory_bytes=70, after=("first",)),
+            *trees,
+        ],
         make_capacity(cores=3),
         settings=Settings(max_passed=2),
     )

@@ -51,11 +51,11 @@ def test_a_task_larger_than_the_memory_is_refused_with_both_numbers(make_task, m
         checked([make_task("a", memory_bytes=3 * 2**30)], make_capacity(memory_bytes=2 * 2**30))
 
 
-def test_a_slot_task_needs_a_slot_and_its_host_cores(make_slot_task, make_capacity):
+def test_a_slot_task_needs_a_slot_and_its_host_cores(make_task, make_capacity):
     with pytest.raises(CannotFit, match="0 slots"):
-        checked([make_slot_task("a")], make_capacity(slots=0))
+        checked([make_task("a", lane="slot")], make_capacity(slots=0))
     with pytest.raises(CannotFit, match=r"takes 3 cores .* has 2"):
-        checked([make_slot_task("a")], make_capacity(cores=2, slot_host_cores=3))
+        checked([make_task("a", lane="slot")], make_capacity(cores=2, slot_host_cores=3))
 
 
 @pytest.mark.parametrize("wrong", [{"cores": 0}, {"slots": -1}, {"memory_bytes": 0}, {"slot_host_cores": -1}])

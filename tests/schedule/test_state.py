@@ -115,8 +115,8 @@ def test_a_fit_tried_again_has_its_whole_deadline(make_state, make_task):
     assert state.handle(Tick(at=19.0)) == [Kill("a")]
 
 
-def test_a_stop_asks_the_running_and_skips_the_rest(make_state, make_task, make_slot_task, finish):
-    tasks = [make_task("a", work_s=2), make_task("b"), make_task("c", after=("a",)), make_slot_task("s")]
+def test_a_stop_asks_the_running_and_skips_the_rest(make_state, make_task, finish):
+    tasks = [make_task("a", work_s=2), make_task("b"), make_task("c", after=("a",)), make_task("s", lane="slot")]
     state = make_state(tasks)
     state.start(0.0)
     assert state.handle(StopRequested(at=1.0)) == [AskStop("s"), AskStop("a")]

@@ -6,9 +6,13 @@ from raytrain.schedule.words import FitFailed, ScheduleError, StopRequested, The
 
 
 @pytest.fixture
-def told(make_state, make_task, make_slot_task, finish):
+def told(make_state, make_task, finish):
     """A state that has lived through something, and its story."""
-    tasks = [make_task("a", work_s=0.1 + 0.2, deadline_s=9.0), make_slot_task("s", after=("a",)), make_task("é")]
+    tasks = [
+        make_task("a", work_s=0.1 + 0.2, deadline_s=9.0),
+        make_task("s", lane="slot", after=("a",)),
+        make_task("é"),
+    ]
     state = make_state(tasks)
     events = [
         Tick(at=0.0),

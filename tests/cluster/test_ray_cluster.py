@@ -1,0 +1,94 @@
+"""A real Ray on this machine."""
+
+import json
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+
+from raytrain.cluster.config import ClusterConfig
+from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
+from raytrain.machine.profile import MachineProfile
+
+pytestmark = pytest.mark.cluster
+
+PROFILE = MachineProfile(name="test", pcores=3, ecores=2, memory_gb=8, slot="cpu")
+
+
+def test_a_cluster_is_shaped_like_the_profile_and_leaves_nothing(
+    tmp_path: Path, ray_left: Callable[[], dict[int, str]]
+) -> None:
+    with open_cluster(PROFILE, ClusterConfig(), tmp_path) as cluster:
+        total = ray.cluster_resources()
+        assert {name: total[name] for name in ("CPU", "pcore", "ecore", "mps", "thermal")} == {
+            "CPU": 3.0,
+            "pcore": 3.0,
+            "ecore": 2.0,
+            "mps": 1.0,
+            "thermal": 3.0,
+        }
+        assert "GPU" not in total
+        assert (cluster.cores, cluster.slots) == (3, 1)
+        assert cluster.address.startswith("127.")
+        assert cluster.dashboard is not None
+        assert cluster.dashboard.startswith("http://127.0.0.1:")
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{cluster.dashboard}/api/version")
+        session = Path(json.loads((tmp_path / "ray.json").read_text())["session"])
+        assert stat.S_IMODE((Path("/tmp/ray") / session).stat().st_mode) & 0o077 == 0
+        assert stat.S_IMODE((Path.home() / ".ray" / "auth_token").stat().st_mode) & 0o077 == 0
+    assert not (tmp_path / "ray.json").exists()
+    for pid in ray_left():
+        psutil.Process(pid).wait(timeout=10)
+
+
+def test_a_run_uses_the_cluster_that_ray_address_names_and_leaves_it(
+    tmp_path: Path, tiny: list[str], daily: Callable[..., Any]
+) -> None:
+    with open_cluster(PROFILE, ClusterConfig(), tmp_path / "head") as cluster:
+        done = daily(
+            [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "5"], RAY_ADDRESS=cluster.address
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"Ray at {cluster.address}: 3 cores" in done.stdout
+        names = _task_names(cluster)
+        assert "lightgbm return_1d 2018-01-01 s42" in names
+        assert "naive return_1w latest s42" in names or "lightgbm return_1w latest s42" in names
+
+
+def _task_names(cluster: Cluster) -> set[str]:
+    from ray.util.state import list_tasks
+
+    return {task.name for task in list_tasks(address=cluster.address, limit=1000)}
+
+
+def test_what_a_killed_driver_left_is_swept_and_nothing_else(tmp_path: Path, job_env: dict[str, str]) -> None:
+    start = (
+        "import os, pathlib, sys\n"
+        "from raytrain.cluster.config import ClusterConfig\n"
+        "from raytrain.cluster.ray_cluster import open_cluster\n"
+        "from raytrain.machine.profile import MachineProfile\n"
+        "profile = MachineProfile(name='test', pcores=1, memory_gb=4, slot='cpu')\n"
+        "with open_cluster(profile, ClusterConfig(dashboard=False), pathlib.Path(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", start, str(tmp_path)], env=job_env, check=False)
+    session = json.loads((tmp_path / "ray.json").read_text())["session"]
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "session_other"])
+    try:
+        sweep(tmp_path)
+        left = [p for p in psutil.process_iter(["cmdline"]) if session in " ".join(p.info["cmdline"] or [])]
+        assert left == []
+        assert bystander.poll() is None
+        assert sweep(tmp_path) == 0
+    finally:
+        bystander.kill()
+        bystander.wait()
