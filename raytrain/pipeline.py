@@ -195,7 +195,8 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
         watcher.step("writing the report")
         times = {"started_at": started.isoformat(timespec="seconds"), "wall_s": round(time.monotonic() - clock, 3)}
         heat = {"heat": str(runner.sensor.read())}
-        summary: dict[str, Any] = {"run_id": folder.run_id} | times | summarise(run, runner.tally, verdict.decisions) | heat
+        about: dict[str, Any] = {"run_id": folder.run_id} | times
+        summary = about | summarise(run, runner.tally, verdict.decisions) | heat
         view = RunView(
             summary=summary,
             scores=verdict.scores,

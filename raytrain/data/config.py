@@ -21,13 +21,13 @@ class DataConfig(Section):
     date: str = "date"
     """Column with the row's date or time."""
     series: str = "series_id"
-    """Column that names the series; a table without it is one series, named like the file."""
+    """Column that names the series; a table without `series_id` is one series, named like the file."""
     price: str = "close"
     """Column that targets are made of."""
     high: str | None = None
     """Column with the row's highest price, for threshold targets; `price` when not given."""
     exclude: tuple[str, ...] = ()
-    """Columns to leave out."""
+    """Columns to leave out; price and high stay."""
     first_date: datetime.date | None = None
     """Rows before this date are not read."""
     last_date: datetime.date | None = None

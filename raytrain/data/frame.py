@@ -1,6 +1,8 @@
 """The frame contract: the one table a run reads, checked once, here."""
 
+import datetime
 import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,8 @@ from raytrain.errors import DataError, did_you_mean
 
 SERIES = "series_id"
 DATE = "date"
+FIRST_DATE, LAST_DATE = datetime.datetime(1800, 1, 1), datetime.datetime(2100, 1, 1)
+"""Dates are counted in nanoseconds in 64 bits, and spans are added to them; what lies outside is a placeholder."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Frame:
     """A checked table.
 
     `table` holds `series_id` (text), `date` (microseconds, no time zone) and float64 columns, sorted by series and
-    date, each pair once. The price is finite and never missing; other columns may have NaN for unknown.
+    date, each pair once. Price and high are finite and never missing; other columns may have NaN for unknown.
     """
 
     table: pl.DataFrame
@@ -42,11 +46,10 @@ class Frame:
     def content_hash(self) -> str:
         """SHA-256 over names and values: equal tables, however stored, have equal hashes."""
         digest = hashlib.sha256()
-        digest.update("\x1f".join(self.table[SERIES].to_list()).encode())
-        digest.update(self.table[DATE].to_physical().to_numpy().tobytes())
-        for name in sorted(self.columns):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(self.table[name].to_numpy()).tobytes())
+        columns = sorted(self.columns)
+        digest.update(json.dumps([columns, self.table[SERIES].to_list()]).encode())
+        for name in (DATE, *columns):
+            digest.update(np.ascontiguousarray(self.table[name].to_physical().to_numpy()).data)
         return digest.hexdigest()
 
 
@@ -56,37 +59,37 @@ def make_frame(table: pl.DataFrame, config: DataConfig, source: str, default_ser
     Raises:
         DataError: a column is missing, dates are absent, unsorted or twice, or the price has gaps.
     """
-    _require(table, config.date, "data.date", source)
-    _require(table, config.price, "data.price", source)
-    if config.high is not None:
-        _require(table, config.high, "data.high", source)
+    _require_columns(table, config, source)
     if config.series not in table.columns:
         table = table.with_columns(pl.lit(default_series).alias(config.series))
     table = table.with_columns(
         pl.col(config.series).cast(pl.String).alias(SERIES), _as_datetime(table, config.date, source).alias(DATE)
     )
-    table = table.drop(name for name in {config.series, config.date} if name not in (SERIES, DATE))
     table = _between(table, config)
     _check_keys(table, source)
-    numeric = [
-        name
-        for name, kind in table.schema.items()
-        if (kind.is_numeric() or kind == pl.Boolean) and name not in (SERIES, DATE, *config.exclude)
-    ]
-    if config.price not in numeric:
-        raise DataError(
-            f"the price column `{config.price}` must hold numbers, got {table.schema[config.price]} in {source}"
-        )
-    left_out = tuple(sorted(set(table.columns) - set(numeric) - {SERIES, DATE} - set(config.exclude)))
-    table = table.select(SERIES, DATE, *(pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in numeric))
-    table = table.sort(SERIES, DATE, maintain_order=True)
-    _check_price(table, config.price, source)
+    keys, prices = {SERIES, DATE, config.series, config.date}, {config.price, config.high or config.price}
+    values = [name for name in table.columns if name not in keys.union(config.exclude) - prices]
+    numeric = [name for name in values if table.schema[name].is_numeric() or table.schema[name] == pl.Boolean]
+    for name in prices.difference(numeric):
+        raise DataError(f"the price column `{name}` must hold numbers, got {table.schema[name]} in {source}")
+    # Through null, so that every NaN has the same bits and equal tables hash equal.
+    floats = (pl.col(name).cast(pl.Float64).fill_nan(None).fill_null(float("nan")) for name in numeric)
+    table = table.select(SERIES, DATE, *floats).sort(SERIES, DATE)
+    for name in prices:
+        _check_price(table, name, source)
+    left_out = tuple(sorted(set(values) - set(numeric)))
     return Frame(table, config.price, config.high or config.price, config.periods_per_year, source, left_out)
 
 
-def _require(table: pl.DataFrame, name: str, key: str, source: str) -> None:
-    if name not in table.columns:
-        raise DataError(f"{key} must name a column of {source}, got `{name}`; {did_you_mean(name, table.columns)}")
+def _require_columns(table: pl.DataFrame, config: DataConfig, source: str) -> None:
+    named = [("data.date", config.date), ("data.price", config.price)]
+    if config.high is not None:
+        named.append(("data.high", config.high))
+    if config.series != SERIES:
+        named.append(("data.series", config.series))
+    for key, name in (*named, *(("data.exclude", name) for name in config.exclude)):
+        if name not in table.columns:
+            raise DataError(f"{key} must name a column of {source}, got `{name}`; {did_you_mean(name, table.columns)}")
 
 
 def _as_datetime(table: pl.DataFrame, name: str, source: str) -> pl.Expr:
@@ -114,12 +117,18 @@ def _check_keys(table: pl.DataFrame, source: str) -> None:
     for name in (SERIES, DATE):
         if nulls := table[name].null_count():
             raise DataError(f"every row must have a {name}, got {nulls} without in {source}; drop or mend them")
+    outside = table.filter(~pl.col(DATE).is_between(FIRST_DATE, LAST_DATE))
+    if not outside.is_empty():
+        raise DataError(
+            f"dates must lie between {FIRST_DATE.year} and {LAST_DATE.year}, got {outside[DATE][0]} "
+            f"({outside.height} such rows) in {source}; drop or mend these rows"
+        )
     twice = table.group_by(SERIES, DATE).len().filter(pl.col("len") > 1).sort(SERIES, DATE)
     if not twice.is_empty():
         series, when, count = twice.row(0)
         raise DataError(
             f"a series may have one row per date, got {count} for {series} on {when} "
-            f"({twice.height} such dates) in {source}; keep one of them"
+            f"({twice.height} such dates) in {source}; keep one of them, or name the series column in data.series"
         )
     back = table.filter(pl.col(DATE) < pl.col(DATE).shift(1).over(SERIES))
     if not back.is_empty():

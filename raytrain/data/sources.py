@@ -26,14 +26,15 @@ def load(config: DataConfig) -> Frame:
     if not path.exists():
         raise DataError(f"data.path must exist, got {path}")
     table = read_snapshot(path) if config.kind == "snapshot" else _read_file(path, config.kind)
-    return make_frame(table, config, str(path), path.stem)
+    return make_frame(table, config, str(path), path.stem.removesuffix(".csv"))
 
 
 def _read_file(path: Path, kind: str) -> pl.DataFrame:
     try:
         if kind == "parquet":
-            return pl.read_parquet(path)
-        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        first_line = str(error).splitlines()[0]
+            return pl.read_parquet(path, glob=False)
+        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, glob=False)
+    # Some corrupt Parquet files make polars panic instead of raising an error of its own.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        first_line = str(error).partition("\n")[0]
         raise DataError(f"data.path must be a readable {kind} file, got {path}: {first_line}") from None

@@ -29,6 +29,7 @@ def prepare(context: FitContext) -> None:
         threading.set_inter_op_parallelism_threads(1)
     if context.device != "cuda" and tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")
+    tf.get_logger().setLevel("ERROR")  # each fit is a new graph, which TensorFlow takes for careless retracing
     keras.backend.clear_session()
     keras.utils.set_random_seed(context.seed)
     tf.config.experimental.enable_op_determinism()

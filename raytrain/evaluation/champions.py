@@ -8,18 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import TypeAdapter
 
+from raytrain.config import Section
 from raytrain.errors import StoreCorrupt
 from raytrain.evaluation.decision import Decision
 
 FILE = "champions.json"
 
 
+class Champion(Section):
+    """A recipe in production."""
+
+    family: str
+    params: dict[str, Any]
+    """All parameters, as JSON values."""
+    run_id: str
+    """The newest run that promoted it."""
+    reason: str
+    """The gate's."""
+
+
+_FILE_CONTENT = TypeAdapter(dict[str, Champion])
+
+
 @dataclass(frozen=True)
 class Champions:
-    """Target -> the promoted recipe: `family`, `params`, the run that promoted it, its reason."""
+    """Target -> the promoted recipe."""
 
-    by_target: Mapping[str, Mapping[str, Any]]
+    by_target: Mapping[str, Champion]
 
     @classmethod
     def read(cls, store: Path) -> "Champions":
@@ -32,7 +49,7 @@ class Champions:
         if not path.exists():
             return cls({})
         try:
-            return cls(json.loads(path.read_text()))
+            return cls(_FILE_CONTENT.validate_json(path.read_bytes()))
         except (OSError, ValueError) as error:
             raise StoreCorrupt(
                 f"{path} must be the list of champions, got {error}; restore it or move it away"
@@ -46,7 +63,7 @@ class Champions:
         found = {}
         for row in scores.iter_rows(named=True):
             champion = self.by_target.get(row["target"])
-            same = champion and champion["family"] == row["family"] and champion["params"] == params[row["family"]]
+            same = champion and champion.family == row["family"] and champion.params == params[row["family"]]
             if same and row["mape"] is not None:
                 found[row["target"]] = row["mape"]
         return found
@@ -63,18 +80,16 @@ class Champions:
         promoted = [decision for decision in decisions if decision.verdict == "PROMOTE"]
         by_target = dict(self.by_target)
         for one in sorted(promoted, key=lambda decision: skill[decision.target, decision.family]):
-            by_target[one.target] = {
-                "family": one.family,
-                "params": params[one.family],
-                "run_id": run_id,
-                "reason": one.reason,
-            }
+            by_target[one.target] = Champion(
+                family=one.family, params=dict(params[one.family]), run_id=run_id, reason=one.reason
+            )
         return Champions(by_target)
 
     def write(self, store: Path) -> None:
         """Replace the file in one step."""
         beside = store / f".{FILE}.{os.getpid()}"
-        beside.write_text(json.dumps(self.by_target, indent=1, sort_keys=True))
+        content = {target: champion.model_dump() for target, champion in self.by_target.items()}
+        beside.write_text(json.dumps(content, indent=1, sort_keys=True))
         os.replace(beside, store / FILE)
 
 

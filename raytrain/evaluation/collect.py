@@ -28,7 +28,9 @@ def collect(
     for target in targets:
         fits = [_of_fit(spec, store) for spec in by_target.get(target.name, [])]
         if fits:
-            tables.append(pl.concat(fits, how="diagonal").join(_outcomes(frame, target), on=[SERIES, DATE], how="left"))
+            outcomes = _outcomes(frame, target)
+            rows = pl.concat(fits, how="diagonal")
+            tables.append(rows.join(outcomes, on=[SERIES, DATE], how="left", maintain_order="left"))
     return pl.concat(tables, how="diagonal") if tables else pl.DataFrame()
 
 
@@ -60,25 +62,28 @@ def _outcomes(frame: Frame, target: TargetConfig) -> pl.DataFrame:
 
 
 def as_forecast(predictions: pl.DataFrame, verdicts: Mapping[tuple[str, str], str]) -> pl.DataFrame:
-    """Predictions of the newest rows as a forecast in returns and in prices.
+    """Predictions of the newest rows as a forecast in returns and in prices; seeds are averaged.
 
     Args:
         predictions: from `collect`, of fits on all known rows.
         verdicts: (target, family) -> the gate's decision on that recipe.
 
     Returns:
-        target, label, horizon, family, verdict, series_id, date (origin), close, the quantile columns, the same as
-        prices (`price_q0.5`), probability.
+        One row per target and series, averaged over the seeds: target, label, horizon, family, verdict, series_id,
+        date (origin), close, the quantile columns, the same as prices (`price_q0.5`), probability.
     """
     if predictions.is_empty():
         return predictions
     quantiles = [name for name in predictions.columns if name.startswith("q") and name[1:2].isdigit()]
+    row = ["target", "label", "horizon", "family", "method", SERIES, DATE, "close"]
+    seeds_averaged = predictions.group_by(row).agg(pl.col(*quantiles, PROBABILITY).mean())
     parts = []
-    for (target, family, method), rows in predictions.group_by("target", "family", "method", maintain_order=True):
+    for (target, family, method), rows in seeds_averaged.group_by("target", "family", "method"):
         prices = [ahead_to_price(pl.col("close"), pl.col(name), method).alias(f"price_{name}") for name in quantiles]
-        verdict = verdicts.get((str(target), str(family)), "HOLD")
-        parts.append(rows.with_columns(*prices, pl.lit(verdict).alias("verdict")))
+        parts.append(rows.with_columns(*prices, pl.lit(verdicts[target, family]).alias("verdict")))
     names = ["target", "label", "horizon", "family", "verdict", SERIES, DATE, "close", *quantiles]
     return (
-        pl.concat(parts).select(*names, *(f"price_{name}" for name in quantiles), PROBABILITY).sort("horizon", SERIES)
+        pl.concat(parts)
+        .select(*names, *(f"price_{name}" for name in quantiles), PROBABILITY)
+        .sort("horizon", "target", SERIES)
     )

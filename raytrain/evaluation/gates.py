@@ -184,11 +184,11 @@ def _number(value: float | None) -> float | None:
 
 
 def _percent(share: float | None) -> str:
-    return "not known" if share is None else f"{100 * share:.4g} %"
+    return "not known" if share is None else f"{100 * share:.3g} %"
 
 
 def _plain(number: float | None) -> str:
-    return "not known" if number is None else f"{number:.4g}"
+    return "not known" if number is None else f"{number:.3g}"
 
 
 def _iso(date: Any) -> str:

@@ -62,7 +62,8 @@ def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
     if np.isinf(x).any():
         worst = names[int(np.isinf(x).any(axis=0).argmax())]
         raise DataError(
-            f"a feature must be finite or unknown, got infinity in `{worst}`; look at the column it is made of"
+            f"a feature must be finite or unknown, got infinity in `{worst}`; mend the column it is made of, or leave "
+            "it out of features.steps"
         )
     lookback = max(step.lookback for step in config.steps)
     position = frame.table.select(pl.int_range(pl.len()).over(SERIES)).to_series().to_numpy()

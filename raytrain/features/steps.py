@@ -13,7 +13,8 @@ from pydantic import Field
 from raytrain.config import Section
 from raytrain.data.frame import DATE, SERIES, Frame
 
-Rows = tuple[Annotated[int, Field(ge=1)], ...]
+Rows = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+WindowLengths = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
 
 
 class Step(Section, ABC):
@@ -47,7 +48,7 @@ class Step(Section, ABC):
 
 class _RowsStep(Step):
     rows: Rows
-    """Rows back, or window lengths."""
+    """Rows back."""
 
     @property
     def lookback(self) -> int:
@@ -106,14 +107,16 @@ class Difference(_RowsStep):
         ]
 
 
-class Volatility(_RowsStep):
+class Volatility(Step):
     """Standard deviation of one-row log returns in a rolling window, not annualised."""
 
     step: Literal["volatility"] = "volatility"
+    rows: WindowLengths
+    """Returns in a window."""
 
     @property
     def lookback(self) -> int:
-        return max(self.rows) + 1
+        return max(self.rows)
 
     @property
     def needs_positive(self) -> bool:
@@ -130,10 +133,16 @@ class Volatility(_RowsStep):
         ]
 
 
-class ZScore(_RowsStep):
+class ZScore(Step):
     """Deviations of the value from its rolling mean; unknown where the window does not move."""
 
     step: Literal["zscore"] = "zscore"
+    rows: WindowLengths
+    """Values in a window, the row's own included."""
+
+    @property
+    def lookback(self) -> int:
+        return max(self.rows) - 1
 
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         return [
@@ -144,7 +153,10 @@ class ZScore(_RowsStep):
 
 
 class RSI(Step):
-    """Relative strength index with Wilder's smoothing, 0 to 100 (Wilder 1978, New Concepts in Technical Trading)."""
+    """Relative strength index with Wilder's smoothing, 0 to 100 (Wilder 1978, New Concepts in Technical Trading).
+
+    Unknown until `rows` changes are known; 50 where nothing has ever moved.
+    """
 
     step: Literal["rsi"] = "rsi"
     rows: int = Field(14, ge=2)
@@ -195,11 +207,11 @@ def _rsi(value: pl.Expr, rows: int) -> pl.Expr:
     change = value.diff()
     up = _wilder(change.clip(lower_bound=0), rows)
     down = _wilder((-change).clip(lower_bound=0), rows)
-    return pl.when(up + down > 0).then(100 * up / (up + down)).otherwise(50.0)
+    return pl.when(up + down > 0).then(100 * up / (up + down)).when(up + down == 0).then(50.0)
 
 
 def _wilder(value: pl.Expr, rows: int) -> pl.Expr:
-    """Wilder's average: the mean of the first `rows` values, then a recursive average with weight 1/rows."""
-    position = pl.int_range(pl.len())
-    seeded = pl.when(position == rows).then(value.rolling_mean(rows)).when(position > rows).then(value)
+    """Wilder's average: the mean of the first `rows` known values, then a recursive average with weight 1/rows."""
+    known = value.is_not_null().cum_sum()
+    seeded = pl.when(known == rows).then(value.cum_sum() / rows).when(known > rows).then(value)
     return seeded.ewm_mean(alpha=1 / rows, adjust=False, ignore_nulls=True)

@@ -21,7 +21,7 @@ class TargetConfig(Section):
     `threshold`: 1 if the highest price of the next `horizon` rows reaches price x (1 + threshold), else 0."""
     horizon: int = Field(1, ge=1)
     """Rows ahead."""
-    label: str = ""
+    label: str = Field("", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """The horizon as people say it (`1w`); `<horizon>r` when not given. Gates look it up."""
     method: Method = "log"
     """Return as log ratio, simple ratio - 1, or difference; the last one allows prices of 0 and below."""
@@ -96,7 +96,8 @@ def _require_positive(frame: Frame, target: TargetConfig) -> None:
         if bad.is_empty():
             continue
         series, when, value = bad.select(SERIES, DATE, column).row(0)
+        way_out = "drop these rows" if target.kind == "threshold" else "use `method: difference`, or drop these rows"
         raise DataError(
             f"prices must be positive for {target.name} ({target.method}), got {value} in `{column}` for {series} on "
-            f"{when} in {frame.source}; use `method: difference`, or drop these rows"
+            f"{when} in {frame.source}; {way_out}"
         )

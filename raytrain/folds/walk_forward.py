@@ -19,7 +19,8 @@ from raytrain.errors import DataError
 Dates = NDArray[np.int64]
 """Nanoseconds since 1970."""
 
-_SPAN = re.compile(r"[1-9]\d*(m|h|d|w|mo|q|y)")
+_SPAN = re.compile(r"[1-9]\d{0,3}(m|h|d)|[1-9]\d{0,2}(w|mo)|[1-9]\d?(q|y)")
+"""Up to a century: dates are nanoseconds in 64 bits."""
 
 
 class FoldsConfig(Section):
@@ -38,7 +39,7 @@ class FoldsConfig(Section):
     @classmethod
     def _is_a_span(cls, value: str | None) -> str | None:
         if value is not None and not _SPAN.fullmatch(value):
-            raise ValueError("must be a calendar length such as 6mo, 1q, 1y, 4w, 30d, 12h")
+            raise ValueError("must be a calendar length up to 99y, such as 6mo, 1q, 1y, 4w, 30d, 12h")
         return value
 
 
@@ -65,8 +66,10 @@ def walk_forward(dates: pl.Series, config: FoldsConfig) -> list[Fold]:
         config: spans and number.
 
     Raises:
-        DataError: there are fewer blocks with a past than asked for.
+        DataError: there is no such row, or there are fewer blocks with a past than asked for.
     """
+    if dates.is_empty():
+        raise DataError("a series must be longer than the features' look-back, got none; bring more rows")
     days = dates.unique().sort()
     blocks = days.dt.truncate(config.test_span).unique().sort()
     starts = blocks[1:]
@@ -79,7 +82,10 @@ def walk_forward(dates: pl.Series, config: FoldsConfig) -> list[Fold]:
 
 
 def latest(dates: pl.Series, config: FoldsConfig) -> Fold:
-    """Train on everything whose label is known today, and predict from the newest row of each series."""
+    """Train on everything whose label is known on the newest date, and predict the rows of that date.
+
+    A series that ended before it has no such row, and no forecast.
+    """
     newest = dates.sort()[-1:]
     train_start = None if config.train_span is None else _ns(newest.dt.offset_by(f"-{config.train_span}"))
     now = _ns(newest)

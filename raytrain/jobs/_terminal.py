@@ -45,14 +45,15 @@ class Progress:
 
     def step(self, text: str) -> None:
         """Something other than fits begins."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, markup=False, highlight=False)
 
     def cluster(self, cluster: Cluster) -> None:
         """Ray is up."""
         self.dashboard = cluster.dashboard
         slots = f", {cluster.slots} slot ({cluster.slot_resource})" if cluster.slots else ""
         where = f"; dashboard: {cluster.dashboard}" if cluster.dashboard else ""
-        self.console.print(f"Ray at {cluster.address}: {cluster.cores} cores{slots}{where}", highlight=False)
+        line = f"Ray at {cluster.address}: {cluster.cores} cores{slots}{where}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def status(self, status: Status) -> None:
         """Fits are running."""
@@ -61,7 +62,8 @@ class Progress:
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_EVERY_S
             running = "; ".join(f"{label} [{lane}]" for label, lane, _ in status.running)
-            self.console.print(f"{_headline(status)}; running: {running or 'nothing'}", highlight=False, soft_wrap=True)
+            line = f"{_headline(status)}; running: {running or 'nothing'}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _headline(status: Status) -> str:

@@ -4,6 +4,8 @@ import argparse
 import shlex
 import sys
 
+from rich.console import Console
+
 from raytrain.jobs import _command, _terminal
 from raytrain.pipeline import Prepared, RunConfig, Watcher, estimate, execute, prepare
 
@@ -24,25 +26,33 @@ def daily(config: RunConfig, options: argparse.Namespace) -> int:
         console.print(_terminal.decisions_table(summary["gates"], view.scores))
     for failure in summary["failures"]:
         what = f"{failure['family']} {failure['target']} {failure['fold']}"
-        console.print(f"failed: {what}: {failure['exception']}; {failure['advice']}", highlight=False, style="red")
+        console.print(
+            f"failed: {what}: {failure['exception']}; {failure['advice']}", markup=False, highlight=False, style="red"
+        )
     for warning in summary["warnings"]:
-        console.print(f"note: {warning}", highlight=False)
+        console.print(f"note: {warning}", markup=False, highlight=False)
     console.print(_terminal.counts_line(summary), highlight=False)
     console.print(_terminal.places(config.store, folder.path, progress.dashboard))
     if summary["status"] != "ok":
-        console.print(f"to go on: {shlex.join([sys.executable, *sys.orig_argv[1:]])}", highlight=False, soft_wrap=True)
+        console.print(
+            f"to go on: {shlex.join([sys.executable, *sys.orig_argv[1:]])}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if stop():
         return stop.exit_code
     return _command.OK if summary["status"] == "ok" else _command.SOME_FAILED
 
 
-def _announce(run: Prepared, console: _terminal.Console) -> None:
+def _announce(run: Prepared, console: Console) -> None:
     frame, profile = run.frame, run.profile
     first, last = (str(date)[:10] for date in (frame.table["date"].min(), frame.table["date"].max()))
     console.print(
         f"{frame.source}: {frame.table.height} rows, {len(frame.series)} series, {first} to {last}; "
         f"{run.dataset.x.shape[1]} features; machine {profile.name}: {profile.pcores} cores, {profile.memory_gb:g} GB, "
         f"slot on {profile.slot}",
+        markup=False,
         highlight=False,
     )
     simulation, left = estimate(run)

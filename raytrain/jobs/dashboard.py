@@ -26,7 +26,9 @@ def dashboard(config: RunConfig, options: argparse.Namespace) -> int:
     with open_cluster(resolve(config.machine, config.machines), config.cluster, config.store) as cluster:
         pages = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", MLFLOW_PORT], stdout=subprocess.DEVNULL)
         try:
-            console.print(f"Ray:    {cluster.dashboard} (it asks for what `ray get-auth-token` prints)", highlight=False)
+            console.print(
+                f"Ray:    {cluster.dashboard} (it asks for what `ray get-auth-token` prints)", highlight=False
+            )
             console.print(f"MLflow: http://127.0.0.1:{MLFLOW_PORT}", highlight=False)
             console.print(f"use it: RAY_ADDRESS={cluster.address} make daily", highlight=False)
             while not stop() and pages.poll() is None:

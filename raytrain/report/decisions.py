@@ -12,6 +12,9 @@ from raytrain.report.words import known, percent, plural, signed_percent
 MIN_SCALE, MAX_SCALE = 0.02, 0.25
 """Bounds of the skill axis: less is noise blown up, more lets one diverged network hide all others."""
 
+MAX_NAMED = 6
+"""Promoted families that the headline names."""
+
 VERDICTS: tuple[Verdict, ...] = ("PROMOTE", "HOLD", "REJECT")
 
 Score = Mapping[str, Any]
@@ -73,7 +76,8 @@ def headline(view: RunView) -> str:
     promoted = [f"{one.family} at {one.label}" for one in judged if one.verdict == "PROMOTE"]
     if promoted:
         verb = "is" if len(promoted) == 1 else "are"
-        return f"{len(promoted)} of {plural(len(judged), 'candidate')} {verb} promoted: {', '.join(promoted)}."
+        names = ", ".join(promoted[:MAX_NAMED]) + (", ..." if len(promoted) > MAX_NAMED else "")
+        return f"{len(promoted)} of {plural(len(judged), 'candidate')} {verb} promoted: {names}."
     return f"None of {plural(len(judged), 'candidate')} is promoted{_best_score(view)}."
 
 

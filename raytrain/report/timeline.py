@@ -32,7 +32,7 @@ class Timeline:
     any_failed: bool
     num_fits: int
     first_s: float
-    """When the first fit started, seconds after the run; the plot starts there."""
+    """When the first fit started, seconds after the run did; the plot begins there."""
     span_s: float
     """From the first start to the last end."""
     num_left_out: int

@@ -89,10 +89,14 @@ class Admission:
         return Place(task, threads, None)
 
     def _place_in_slot(self) -> Place | None:
-        # Waiting for a busy slot is not being passed: only the tries below may call a queue blocked.
-        for queue in self.slot_queues.values():
-            queue.blocked = False
-        found = self._for_idle_slot() or self._for_new_slot()
+        if not any(self.slot_queues.values()):
+            return None
+        may_hold = self.ledger.num_held_slots < self._num_slots_allowed()
+        if not may_hold:
+            # Waiting for a busy slot is not being passed; what waits for memory beside an idle one is found below.
+            for queue in self.slot_queues.values():
+                queue.blocked = False
+        found = self._for_idle_slot() or (self._for_new_slot() if may_hold else None)
         if found is None:
             return None
         task, slot = found
@@ -109,8 +113,6 @@ class Admission:
         return None
 
     def _for_new_slot(self) -> tuple[Task, Slot] | None:
-        if not any(self.slot_queues.values()) or self.ledger.num_held_slots >= self._num_slots_allowed():
-            return None
         offers = self._offers()
         if not offers:
             return None
@@ -167,10 +169,7 @@ class Admission:
         if not self.core_limit:
             return 0
         most = self._num_slots_beside(0)
-        urgent = self._urgent()
-        if urgent is not None:
-            return 0 if urgent is self.cores_queue else most
-        if not most or not self.cores_queue:
+        if self._urgent() is not None or not most or not self.cores_queue:
             return most
         return self._num_slots_beside(1) or int(self._turn == "slot")
 

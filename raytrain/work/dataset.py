@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from raytrain.data.atomic import whole_folder
 from raytrain.data.frame import DATE, SERIES, Frame
 from raytrain.features.build import FeatureTable
 from raytrain.features.targets import TargetConfig, build_target
@@ -67,22 +67,12 @@ class Dataset:
             digest.update(self.arrays[name].data)
         folder = root / digest.hexdigest()[:32]
         if not folder.exists():
-            self._write(root, folder, meta)
+            # Another process may write the same content first: its folder is as good as ours.
+            with suppress(FileExistsError), whole_folder(folder) as building:
+                for name, array in self.arrays.items():
+                    np.save(building / f"{name}.npy", array, allow_pickle=False)
+                (building / "meta.json").write_text(meta)
         return folder
-
-    def _write(self, root: Path, folder: Path, meta: str) -> None:
-        building = root / f".{folder.name}.{os.getpid()}"
-        building.mkdir(parents=True)
-        for name, array in self.arrays.items():
-            np.save(building / f"{name}.npy", array, allow_pickle=False)
-        (building / "meta.json").write_text(meta)
-        try:
-            building.rename(folder)
-        except OSError:
-            # Another process wrote the same content first: its folder is as good as ours.
-            shutil.rmtree(building)
-            if not folder.exists():
-                raise
 
     @property
     def x(self) -> NDArray[np.float32]:
@@ -117,20 +107,24 @@ class Dataset:
         return self.usable & train_rows(fold, self.date, self.label_date(target))
 
     def seen_hashes(self, folds: Sequence[Fold]) -> dict[str, str]:
-        """Fold name -> hash of all features dated before the end of its test block; every row is hashed once."""
+        """Fold name -> hash of all features dated before the end of its test block; every row is hashed once.
+
+        A fold's hash does not depend on the other folds, nor on rows after its block.
+        """
         ends = sorted({fold.test_end for fold in folds})
         total = {end: hashlib.sha256(json.dumps(self.meta["features"]).encode()) for end in ends}
         starts = np.flatnonzero(np.diff(self.series, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(self.series)], strict=True):
-            digest = hashlib.sha256(self.meta["series"][self.series[start]].encode())
+            name = hashlib.sha256(self.meta["series"][self.series[start]].encode()).digest()
+            arrays = [(array, hashlib.sha256()) for array in (self.date, self.usable, self.x)]
             done = start
             for end in ends:
                 upto = start + int(np.searchsorted(self.date[start:stop], end))
-                for array in (self.date, self.usable, self.x):
+                for array, digest in arrays:
                     digest.update(array[done:upto].data)
                 done = upto
                 if upto > start:
-                    total[end].update(digest.digest())
+                    total[end].update(name + b"".join(digest.digest() for _, digest in arrays))
         return {fold.name: total[fold.test_end].hexdigest() for fold in folds}
 
     def label_hash(self, fold: Fold, target: str) -> str:

@@ -25,18 +25,22 @@ class Inflight:
     @classmethod
     @contextmanager
     def enter(cls, store: Path, key: str) -> Iterator[Self]:
-        """Mark this process as working on `key` for as long as the `with` lasts."""
+        """Mark this process as working on `key` for as long as the `with` lasts.
+
+        A stop that was asked for while this process was starting counts; one that a dead predecessor did not live to
+        see does not.
+        """
         inflight = cls(store / "inflight" / f"{key}.json")
         inflight.path.parent.mkdir(parents=True, exist_ok=True)
-        inflight._stop_file.unlink(missing_ok=True)
+        if inflight.path.exists():
+            inflight._stop_file.unlink(missing_ok=True)
         me = psutil.Process()
         who = {"pid": me.pid, "created": me.create_time(), "host": socket.gethostname()}
         inflight.path.write_text(json.dumps(who))
         try:
             yield inflight
         finally:
-            inflight.path.unlink(missing_ok=True)
-            inflight._stop_file.unlink(missing_ok=True)
+            _forget(inflight.path)
 
     @property
     def _stop_file(self) -> Path:
@@ -62,19 +66,29 @@ def kill(store: Path, key: str) -> bool:
 
     A hang in native code holds the interpreter and ignores every softer request.
     """
-    process = _holder(store / "inflight" / f"{key}.json")
+    path = store / "inflight" / f"{key}.json"
+    process = _holder(path)
     if process is None:
         return False
-    process.kill()
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    _forget(path)
     return True
 
 
 def sweep(store: Path) -> None:
-    """Forget the fits of this host whose process is gone."""
-    for path in (store / "inflight").glob("*.json"):
+    """Forget the fits of this host whose process is gone, and stops that nobody is left to heed."""
+    folder = store / "inflight"
+    for path in {path.with_suffix(".json") for path in folder.glob("*.*")}:
         if _is_of_this_host(path) and _holder(path) is None:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".stop").unlink(missing_ok=True)
+            _forget(path)
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".stop").unlink(missing_ok=True)
 
 
 def _is_of_this_host(path: Path) -> bool:

@@ -28,13 +28,12 @@ def hold(store: Path, what: str) -> Iterator[None]:
         raise StoreLocked(
             f"one run at a time may hold {store}, now it is {_holder(note)}; wait for it or end it"
         ) from None
-    with lock:
+    try:
         note.write_text(json.dumps({"pid": os.getpid(), "what": what, "since": time.strftime("%Y-%m-%d %H:%M:%S")}))
-        try:
-            yield
-        finally:
-            note.unlink(missing_ok=True)
-            lock.release()
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
 
 
 def _holder(note: Path) -> str:

@@ -84,7 +84,7 @@ class Recipes:
         """Check names and parameters before any work is done.
 
         Raises:
-            ConfigError: an unknown family or parameter, parameters for a family that is not fitted, a name twice.
+            ConfigError: an unknown family or parameter, also of a family that is not fitted now; a name twice.
         """
         if twice := {name for name in names if list(names).count(name) > 1}:
             raise ConfigError(f"each family may be named once, got {', '.join(sorted(twice))} twice in `families`")
@@ -95,7 +95,7 @@ class Recipes:
 
 
 def make_plan(dataset: Dataset, folds: Sequence[Fold], what: Recipes) -> Plan:
-    """Every recipe x target x fold x seed, in that order.
+    """Every target x recipe x fold x seed, in that order.
 
     Raises:
         ConfigError: a library is not installed.

@@ -1,17 +1,19 @@
 """Finished fits on disk: written beside, checked, renamed into place; never changed afterwards."""
 
-import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import psutil
 
+from raytrain.data.atomic import is_abandoned, whole_folder
+from raytrain.data.snapshot import file_hash
 from raytrain.errors import StoreCorrupt
 
 RESULT = "result.json"
@@ -48,27 +50,16 @@ class ResultStore:
 
     def put_aside(self, key: str) -> None:
         """Move a damaged result out of the way, where it can be looked at."""
-        aside = self.root / "damaged" / f"{key}.{os.getpid()}"
+        aside = self.root / "damaged" / f"{key}.{time.time_ns()}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.replace(self.folder(key), aside)
 
     def write(self, key: str, predictions: pl.DataFrame, result: dict[str, Any]) -> None:
         """Keep a result for good; a second writer of the same key finds its work done."""
-        target = self.folder(key)
-        building = target.with_name(f".{key}.{os.getpid()}")
-        building.mkdir(parents=True)
-        try:
+        with suppress(FileExistsError), whole_folder(self.folder(key)) as building:
             predictions.write_parquet(building / PREDICTIONS, compression="zstd")
             (building / RESULT).write_text(json.dumps(result, indent=1, sort_keys=True))
-            sums = [f"{_sha256(building / name)}  {name}\n" for name in (PREDICTIONS, RESULT)]
-            (building / CHECKSUMS).write_text("".join(sums))
-            for path in (*building.iterdir(), building):
-                _sync(path)
-            if not target.exists():
-                building.rename(target)
-                _sync(target.parent)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+            (building / CHECKSUMS).write_text(_checksums(building))
 
     def verify(self, key: str) -> None:
         """Check a result against its checksums.
@@ -78,14 +69,11 @@ class ResultStore:
         """
         folder = self.folder(key)
         try:
-            lines = (folder / CHECKSUMS).read_text().splitlines()
-            for expected, name in (line.split("  ", 1) for line in lines):
-                if _sha256(folder / name) != expected:
-                    raise StoreCorrupt(f"{folder / name} does not match its checksum")
+            written, found = (folder / CHECKSUMS).read_text(), _checksums(folder)
         except (OSError, ValueError) as error:
             raise StoreCorrupt(f"{folder} cannot be read: {error}") from None
-        if len(lines) != 2:
-            raise StoreCorrupt(f"{folder / CHECKSUMS} must list 2 files, got {len(lines)}")
+        if written != found:
+            raise StoreCorrupt(f"{folder} does not match its checksums: written\n{written}found\n{found}")
 
     def result(self, key: str) -> dict[str, Any]:
         """The facts about a finished fit: cost, environment, spec."""
@@ -97,33 +85,23 @@ class ResultStore:
         return pl.read_parquet(self.folder(key) / PREDICTIONS)
 
     def results(self) -> Iterator[dict[str, Any]]:
-        """The facts about every finished fit of this store."""
-        for path in sorted(self.root.glob(f"fits/*/*/{RESULT}")):
-            if not path.parent.name.startswith("."):
+        """The facts about every finished fit of this store; what cannot be read teaches nothing.
+
+        A damaged result is put aside by `finished`, when its fit is asked for.
+        """
+        for path in sorted(self.root.glob(f"fits/*/[!.]*/{RESULT}")):
+            with suppress(OSError, ValueError):
                 yield json.loads(path.read_text())
 
     def sweep(self) -> int:
         """Remove what killed writers left behind; returns how many."""
         stale = [*self.root.glob("fits/*/.*"), *self.root.glob("prepared/.*")]
-        gone = [path for path in stale if not _alive(path.name)]
+        gone = [path for path in stale if is_abandoned(path)]
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
         return len(gone)
 
 
-def _alive(name: str) -> bool:
-    pid = name.rpartition(".")[2]
-    return pid.isdigit() and psutil.pid_exists(int(pid))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _checksums(folder: Path) -> str:
+    """The text of SHA256SUMS, as `sha256sum --check` reads it."""
+    return "".join(f"{file_hash(folder / name)}  {name}\n" for name in (PREDICTIONS, RESULT))

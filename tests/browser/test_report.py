@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -9,7 +10,6 @@ PROBE = """
 addEventListener("load", () => {
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const ink = getComputedStyle(document.body).color, paper = getComputedStyle(document.body).backgroundColor;
-  const line = document.querySelector("#actual svg path[style*='--ink'], #actual svg g path");
   const flat = [...document.querySelectorAll("svg")].filter(one => one.getBoundingClientRect().height < 40).length;
   const strokes = [...document.querySelectorAll("#forecast svg path")].map(one => getComputedStyle(one).stroke);
   document.title = JSON.stringify({wide, ink, paper, flat, inked: strokes.includes(ink)});
@@ -28,7 +28,7 @@ def measured(page_file, tmp_path, browse):
         probed.write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
         title = re.search(r"<title>(\{.*?\})</title>", browse("--dump-dom", *options, file=probed).stdout)
         assert title, "the page never finished loading"
-        return __import__("json").loads(title[1])
+        return json.loads(title[1])
 
     return found
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from raytrain.report.decisions import MAX_SCALE, MIN_SCALE, candidates, headline, matrix, verdict_counts
+from raytrain.report.decisions import MAX_NAMED, MAX_SCALE, MIN_SCALE, candidates, headline, matrix, verdict_counts
 
 
 def changed(view, family, target, **values):
@@ -74,6 +74,12 @@ def test_the_headline_names_the_promoted(view):
     decisions = [replace(one, verdict="PROMOTE") if one.family == "mlp" else one for one in view.decisions]
     text = headline(replace(view, decisions=decisions))
     assert text == "3 of 12 candidates are promoted: mlp at 1w, mlp at 1m, mlp at 3m."
+
+
+def test_a_long_headline_is_cut(view):
+    everyone = replace(view, decisions=[replace(one, verdict="PROMOTE") for one in view.decisions])
+    assert headline(everyone).startswith("12 of 12 candidates are promoted: ")
+    assert headline(everyone).count(" at ") == MAX_NAMED
 
 
 def test_the_headline_without_scores_or_candidates(view, empty_view):

@@ -1,0 +1,165 @@
+"""A snapshot is read as it was written, or refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from raytrain.data import snapshot
+from raytrain.data.snapshot import file_hash, read_snapshot, write_snapshot
+from raytrain.errors import DataError
+
+
+@pytest.fixture
+def folder(bars: pl.DataFrame, tmp_path: Path) -> Path:
+    return write_snapshot(bars, tmp_path / "2020-01-30")
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_round_trip(folder: Path, bars: pl.DataFrame) -> None:
+    assert read_snapshot(folder).equals(bars)
+    entry = json.loads((folder / "manifest.json").read_text())["files"][0]
+    assert (entry["rows"], entry["first_date"], entry["last_date"]) == (60, "2020-01-01", "2020-01-30")
+    assert entry["columns"]["is_roll"] == "Boolean"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_several_files_are_one_table(folder: Path, bars: pl.DataFrame) -> None:
+    part = folder / "part-1.parquet"
+    bars.head(5).write_parquet(part)
+
+    def add(manifest: dict[str, Any]) -> None:
+        manifest["files"].append(manifest["files"][0] | {"file": part.name, "rows": 5, "sha256": file_hash(part)})
+
+    edit(folder, add)
+    assert read_snapshot(folder).equals(pl.concat([bars, bars.head(5)]))
+
+
+def test_a_snapshot_is_never_changed(folder: Path, bars: pl.DataFrame) -> None:
+    with pytest.raises(DataError, match="written once, got the existing folder .*; name another"):
+        write_snapshot(bars.head(3), folder)
+    assert read_snapshot(folder).equals(bars)
+
+
+def test_two_writers_of_one_name_do_not_mix(
+    bars: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looked before the first was done."""
+    folder, real = tmp_path / "day", snapshot._write_entry
+
+    def overtaken(*args: Any) -> snapshot.Entry:
+        monkeypatch.setattr(snapshot, "_write_entry", real)
+        write_snapshot(bars, folder)
+        return real(*args)
+
+    monkeypatch.setattr(snapshot, "_write_entry", overtaken)
+    with pytest.raises(DataError, match="written once"):
+        write_snapshot(bars.head(3), folder)
+    assert read_snapshot(folder).equals(bars)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_failed_write_leaves_nothing(bars: pl.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        write_snapshot(bars, tmp_path / "day", date="ts")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_byte_is_refused_wherever_it_is(folder: Path) -> None:
+    path = folder / "part-0.parquet"
+    raw = path.read_bytes()
+    for position in range(0, len(raw), 53):
+        path.write_bytes(raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :])
+        with pytest.raises(DataError, match=r"part-0\.parquet was changed: sha256 .* export again"):
+            read_snapshot(folder)
+
+
+def test_a_torn_manifest_is_refused(folder: Path) -> None:
+    path = folder / "manifest.json"
+    raw = path.read_bytes()
+    for length in range(0, len(raw), 31):
+        path.write_bytes(raw[:length])
+        with pytest.raises(DataError, match=r"must be a snapshot's manifest, got .*; use the previous snapshot"):
+            read_snapshot(folder)
+
+
+def test_a_missing_file_is_refused(folder: Path) -> None:
+    (folder / "part-0.parquet").unlink()
+    with pytest.raises(DataError, match=r"part-0\.parquet is listed in the manifest but missing; restore it"):
+        read_snapshot(folder)
+
+
+def test_an_extra_file_is_refused(folder: Path) -> None:
+    (folder / "part-1.parquet").touch()
+    with pytest.raises(DataError, match=r"only what its manifest lists, got part-1\.parquet"):
+        read_snapshot(folder)
+
+
+@pytest.mark.parametrize("name", ["../part-0.parquet", "/etc/passwd", "", ".", "..", "sub/part-0.parquet"])
+def test_a_name_outside_the_folder_is_refused(name: str, folder: Path) -> None:
+    shutil.copy(folder / "part-0.parquet", folder.parent)
+    edit(folder, lambda manifest: manifest["files"][0].update(file=name))
+    with pytest.raises(DataError, match=r"of its own folder only|only what its manifest lists"):
+        read_snapshot(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["files"][0].update(rows=61), "must have 61 rows as its manifest says, got 60"),
+        (lambda m: m["files"][0].update(file=5), "files.0.file"),
+        (lambda m: m["files"][0].update(sha256=None), "files.0.sha256"),
+        (lambda m: m["files"][0].pop("rows"), "Field required at files.0.rows"),
+        (lambda m: m.update(files=[]), "at files"),
+        (lambda m: m.update(files="part-0.parquet"), "at files"),
+        (lambda m: m.update(version=2), "at version"),
+        (lambda m: m.clear(), "Field required"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(change: Callable[[dict[str, Any]], None], said: str, folder: Path) -> None:
+    edit(folder, change)
+    with pytest.raises(DataError) as error:
+        read_snapshot(folder)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{", "\xff", '"manifest"'])
+def test_what_is_no_manifest_is_refused(content: str, folder: Path) -> None:
+    (folder / "manifest.json").write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match="must be a snapshot's manifest"):
+        read_snapshot(folder)
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must be a snapshot's manifest, got FileNotFoundError"):
+        read_snapshot(tmp_path)
+
+
+def test_files_that_do_not_go_together_are_refused(folder: Path) -> None:
+    part = folder / "part-1.parquet"
+    pl.DataFrame({"other": [1]}).write_parquet(part)
+
+    def add(manifest: dict[str, Any]) -> None:
+        manifest["files"].append(manifest["files"][0] | {"file": part.name, "rows": 1, "sha256": file_hash(part)})
+
+    edit(folder, add)
+    with pytest.raises(DataError, match="must be Parquet with equal columns"):
+        read_snapshot(folder)
+
+
+def test_a_listed_file_that_is_no_parquet_is_refused(folder: Path) -> None:
+    path = folder / "part-0.parquet"
+    path.write_text("PAR1 and nothing more")
+    edit(folder, lambda manifest: manifest["files"][0].update(sha256=file_hash(path)))
+    with pytest.raises(DataError, match="must be Parquet"):
+        read_snapshot(folder)
