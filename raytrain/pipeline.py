@@ -186,7 +186,7 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
     folder = RunFolder.name(config.store, started)
     with hold(config.store, f"run {folder.run_id}"), keep_awake():
         store = ResultStore(config.store)
-        with _runner(run, store, watcher, stop_requested) as runner:
+        with _runner(run, folder, watcher, stop_requested) as runner:
             finished = runner.run(run.plan.fits)
             watcher.step("judging the forecasts")
             predictions = collect(run.frame, config.targets, [fit.spec for fit in finished], store)
@@ -211,12 +211,15 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
     return folder, view
 
 
-def _runner(run: Prepared, store: ResultStore, watcher: Watcher, stop_requested: Callable[[], bool]) -> Runner:
+def _runner(run: Prepared, folder: RunFolder, watcher: Watcher, stop_requested: Callable[[], bool]) -> Runner:
+    store = ResultStore(run.config.store)
+    folder.path.mkdir(parents=True)
     return Runner(
         profile=run.profile,
         config=run.config.cluster,
         store=store,
         dataset=run.dataset.save(store.root / "prepared"),
+        stories=folder.path,
         sensor=find_heat_sensor(),
         watch=watcher.status,
         stop_requested=stop_requested,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import ray
 from ray import exceptions
@@ -16,6 +16,7 @@ from raytrain.cluster.worker import Failure, Order, Outcome, Slot, execute
 from raytrain.engines.process import engine_env
 from raytrain.errors import RaytrainError
 from raytrain.machine.sensors import Heat
+from raytrain.schedule import story
 from raytrain.schedule.state import State
 from raytrain.schedule.words import (
     AskStop,
@@ -76,6 +77,8 @@ class Status:
     """(label, lane, seconds so far)"""
     eta_s: float | None
     heat: Heat
+    held_back_by: str
+    """`heat` or `memory` while nothing new is started because of it; empty otherwise."""
 
 
 @dataclass
@@ -107,6 +110,8 @@ class Driver:
     tasks: Sequence[Task]
     dataset: Path
     store: Path
+    story: TextIO
+    """Takes what happened and what was decided, line by line; `raytrain.schedule.story` reads it."""
     senses: Senses
     watch: Callable[[Status], None]
     stop_requested: Callable[[], bool]
@@ -132,10 +137,14 @@ class Driver:
         settings = Settings(max_tries=self.config.max_tries, recycle_after=self.config.recycle_after)
         self._state = State(self.tasks, capacity_of(self.cluster), settings=settings)
         self._by_key = {task.key: task for task in self.tasks}
-        instructions = self._state.start(self._now())
+        self._left_s = {"cores": 0.0, "slot": 0.0}
+        for task in self.tasks:
+            self._left_s[task.lane] += task.work_s
+        self.story.writelines(story.opening(self._state))
+        instructions = self._decide(Tick(at=self._now()))
         try:
             while not self._carry_out(instructions):
-                instructions = [order for event in self._events() for order in self._state.handle(event)]
+                instructions = [order for event in self._events() for order in self._decide(event)]
                 self._tell()
         except (exceptions.RaySystemError, exceptions.LocalRayletDiedError) as error:
             raise ClusterLost(f"Ray went away: {error}; run the same command again to go on") from error
@@ -144,6 +153,13 @@ class Driver:
                 self._release(slot)
         self._conclude()
         return self._report
+
+    def _decide(self, event: Event) -> list[Instruction]:
+        instructions = self._state.handle(event)
+        if instructions or not isinstance(event, Tick):
+            self.story.write(story.entry(event, instructions))
+            self.story.flush()
+        return instructions
 
     def _now(self) -> float:
         return time.monotonic() - self._began
@@ -261,9 +277,9 @@ class Driver:
         except exceptions.OutOfMemoryError as error:
             event, status = FitFailed(at=now, key=key, reason="oom"), "oom"
             self._failures[key] = self._died(key, f"OutOfMemoryError: {error}", "give it less, or the machine more")
-        except (exceptions.WorkerCrashedError, exceptions.ActorDiedError, exceptions.TaskCancelledError) as error:
+        except (exceptions.WorkerCrashedError, exceptions.RayActorError, exceptions.TaskCancelledError) as error:
             event, status = self._of_death(key, error, now)
-        except (exceptions.RayTaskError, exceptions.RayActorError, exceptions.RuntimeEnvSetupError) as error:
+        except (exceptions.RayTaskError, exceptions.RuntimeEnvSetupError) as error:
             event, status = FitFailed(at=now, key=key, reason="error", retryable=False), "failed"
             self._failures[key] = self._died(key, f"{type(error).__name__}: {error}", "look at the trace", str(error))
         ran = Ran(
@@ -284,6 +300,7 @@ class Driver:
             cost = outcome.cost or {}
             self._predicted_done += self._by_key[key].work_s
             self._measured_done += cost["cpu_s"]
+            self._left_s[self._by_key[key].lane] -= self._by_key[key].work_s
             used = {name: cost[name] for name in ("wall_s", "cpu_s", "peak_memory_bytes")}
             return FitFinished(at=now, key=key, **used), "ok"
         if outcome.status == "stopped":
@@ -336,15 +353,22 @@ class Driver:
                 running=running,
                 eta_s=self._eta_s(),
                 heat=self.senses.heat,
+                held_back_by=self._held_back_by(),
             )
         )
 
+    def _held_back_by(self) -> str:
+        if self._state.core_limit or self._state.stopping:
+            return ""
+        return "heat" if self._state.thermal == "stop" else "memory"
+
     def _eta_s(self) -> float | None:
-        """Remaining predicted work over the cores, corrected by how wrong the predictions were so far."""
+        """The longer of the two lanes' remaining work, corrected by how wrong the predictions were so far."""
         if self._predicted_done <= 0:
             return None
         correction = self._measured_done / self._predicted_done
-        return self._state.remaining_work_s * correction / capacity_of(self.cluster).cores
+        slot_s = self._left_s["slot"] / max(1, self.cluster.slots)
+        return max(slot_s, sum(self._left_s.values()) / self.cluster.cores) * correction
 
     def _conclude(self) -> None:
         state = self._state

@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,21 @@ from urllib.parse import urlsplit
 
 import psutil
 import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from raytrain.cluster.config import ClusterConfig
 from raytrain.errors import ConfigError
 from raytrain.machine.profile import MachineProfile
 
 NAMESPACE = "raytrain"
+NOTE = "ray.json"
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Small on purpose: workers are given paths, not arrays."""
 
 _LOOPBACK = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
 """Ray replaces 127.0.0.1 by the network card's address, except on a Mac, which has no other loopback address."""
+
+_TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +70,44 @@ def open_cluster(profile: MachineProfile, config: ClusterConfig, store: Path) ->
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         raise ConfigError("RAY_AUTH_MODE must not be `disabled`: anyone on the network could run code; unset it")
     address = os.environ.get("RAY_ADDRESS", "")
-    # Ray writes its token and session folder with the umask it finds.
-    before = os.umask(0o077)
-    try:
-        if address:
-            _require_reachable(address, config.connect_timeout_s)
-            context = ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            sweep(store)
-            context = _start(profile, config)
-            _close_to_others(Path(context.address_info["session_dir"]))
-            _remember(store, context)
-    finally:
-        os.umask(before)
+    if not address:
+        sweep(store)
+    with _own_umask_and_signals():
+        context = _connect(address, config) if address else _start(profile, config)
+    if not address:
+        _close_to_others(Path(context.address_info["session_dir"]))
+        _remember(store, context)
     try:
         yield _describe(context, profile)
     finally:
         ray.shutdown()
         if not address:
-            (store / "ray.json").unlink(missing_ok=True)
+            (store / NOTE).unlink(missing_ok=True)
+
+
+@contextmanager
+def _own_umask_and_signals() -> Iterator[None]:
+    """Ray writes its files with the umask it finds, and takes SIGTERM for itself."""
+    umask = os.umask(0o077)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _connect(address: str, config: ClusterConfig) -> Any:
+    _require_reachable(address, config.connect_timeout_s)
+    # Ray sends its token only when told to, although the head that it starts by default asks for one.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        return ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError) as error:
+        cause = str(error.__cause__ or error).splitlines()[-1]
+        raise ConfigError(f"RAY_ADDRESS must name a cluster that lets us in, got {address}: {cause}") from None
 
 
 def _start(profile: MachineProfile, config: ClusterConfig) -> Any:
@@ -106,7 +131,7 @@ def _start(profile: MachineProfile, config: ClusterConfig) -> Any:
 
 def _close_to_others(session: Path) -> None:
     """Ray opens its session folder to every user of the machine, and wrote tokens readable by all in the past."""
-    for path, mode in ((session, 0o700), (Path.home() / ".ray" / "auth_token", 0o600)):
+    for path, mode in ((session, 0o700), (_TOKEN, 0o600)):
         if path.exists() and path.owner() == Path.home().owner():
             path.chmod(mode)
 
@@ -143,40 +168,48 @@ def _require_reachable(address: str, timeout_s: float) -> None:
 
 
 def _remember(store: Path, context: Any) -> None:
-    """Note whose session this is, so that the next run can end what a killed driver leaves behind."""
+    """Note which processes this run has started, so that the next run can end what a killed driver leaves behind."""
     me = psutil.Process()
-    note = {"session": Path(context.address_info["session_dir"]).name, "pid": me.pid, "created": me.create_time()}
+    session = Path(context.address_info["session_dir"]).name
+    started = [_identity(process) for process in me.children(recursive=True)]
     store.mkdir(parents=True, exist_ok=True)
-    (store / "ray.json").write_text(json.dumps(note))
+    note = {"session": session, "driver": _identity(me), "started": started}
+    (store / NOTE).write_text(json.dumps(note))
 
 
 def sweep(store: Path) -> int:
     """End the Ray processes of this store's last run if its driver was killed; returns how many there were.
 
-    Two of Ray's agents outlive a killed driver by a minute. Only processes that carry that session's name are touched.
+    Two of Ray's agents outlive a killed driver by a minute. Only processes that this driver had started, or that carry
+    its session's name, are touched.
     """
     try:
-        note = json.loads((store / "ray.json").read_text())
-        session, pid, created = note["session"], int(note["pid"]), float(note["created"])
-    except (OSError, ValueError, KeyError):
+        note = json.loads((store / NOTE).read_text())
+        session, driver, started = note["session"], tuple(note["driver"]), {tuple(one) for one in note["started"]}
+    except (OSError, ValueError, KeyError, TypeError):
         return 0
-    if _is_alive(pid, created) or not session.startswith("session_"):
+    alive = {_identity(process): process for process in psutil.process_iter()}
+    if driver in alive:
         return 0
-    left = [
-        process for process in psutil.process_iter(["cmdline"]) if session in " ".join(process.info["cmdline"] or [])
-    ]
+    left = [process for who, process in alive.items() if who in started or session in _command(process)]
     for process in left:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(left, timeout=5)
-    (store / "ray.json").unlink(missing_ok=True)
+    (store / NOTE).unlink(missing_ok=True)
     return len(left)
 
 
-def _is_alive(pid: int, created: float) -> bool:
+def _identity(process: psutil.Process) -> tuple[int, float]:
+    """Pid and time of birth: a pid alone may have been given to another process since."""
     try:
-        return abs(psutil.Process(pid).create_time() - created) < 1.0
+        return process.pid, process.create_time()
     except psutil.NoSuchProcess:
-        return False
+        return process.pid, 0.0
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return ""

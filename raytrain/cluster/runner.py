@@ -51,6 +51,8 @@ class Runner:
     config: ClusterConfig
     store: ResultStore
     dataset: Path
+    stories: Path
+    """Folder for the scheduler's story of each set."""
     sensor: HeatSensor
     watch: Callable[[Status], None]
     stop_requested: Callable[[], bool]
@@ -61,6 +63,7 @@ class Runner:
     def __enter__(self) -> Self:
         self._stack = ExitStack()
         self._began = time.monotonic()
+        self._num_sets = 0
         sweep(self.store.root)
         inflight.sweep(self.store.root)
         self.store.sweep()
@@ -93,18 +96,21 @@ class Runner:
             self.cluster = self._stack.enter_context(open_cluster(self.profile, self.config, self.store.root))
             self.announce(self.cluster)
         offset = time.monotonic() - self._began
-        driver = Driver(
-            cluster=self.cluster,
-            config=self.config,
-            fits=fits,
-            tasks=as_tasks(fits.values(), self._costs, self.config.timeout_s),
-            dataset=self.dataset,
-            store=self.store.root,
-            senses=self.senses,
-            watch=self.watch,
-            stop_requested=self.stop_requested,
-        )
-        report = driver.run()
+        self._num_sets += 1
+        with (self.stories / f"story-{self._num_sets}.jsonl").open("w", encoding="utf-8") as story:
+            driver = Driver(
+                cluster=self.cluster,
+                config=self.config,
+                fits=fits,
+                tasks=as_tasks(fits.values(), self._costs, self.config.timeout_s),
+                dataset=self.dataset,
+                store=self.store.root,
+                story=story,
+                senses=self.senses,
+                watch=self.watch,
+                stop_requested=self.stop_requested,
+            )
+            report = driver.run()
         self.tally.stopped |= report.stopped
         self.tally.busy_s += report.wall_s
         self.tally.failures += report.failures.values()

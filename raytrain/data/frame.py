@@ -99,7 +99,8 @@ def _as_datetime(table: pl.DataFrame, name: str, source: str) -> pl.Expr:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if kind.time_zone else column
     elif kind != pl.Date:
         raise DataError(f"`{name}` must hold dates or times, got {kind} in {source}; write them as YYYY-MM-DD")
-    return column.cast(pl.Datetime("us"))
+    # What cannot be held becomes null, which is refused below; a strict cast of such a date makes polars panic.
+    return column.cast(pl.Datetime("us"), strict=False)
 
 
 def _between(table: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
@@ -120,8 +121,8 @@ def _check_keys(table: pl.DataFrame, source: str) -> None:
     outside = table.filter(~pl.col(DATE).is_between(FIRST_DATE, LAST_DATE))
     if not outside.is_empty():
         raise DataError(
-            f"dates must lie between {FIRST_DATE.year} and {LAST_DATE.year}, got {outside[DATE][0]} "
-            f"({outside.height} such rows) in {source}; drop or mend these rows"
+            f"dates must lie between {FIRST_DATE.year} and {LAST_DATE.year}, got the year "
+            f"{outside[DATE].dt.year()[0]} ({outside.height} such rows) in {source}; drop or mend these rows"
         )
     twice = table.group_by(SERIES, DATE).len().filter(pl.col("len") > 1).sort(SERIES, DATE)
     if not twice.is_empty():

@@ -20,7 +20,7 @@ class Binned:
             "num_threads": context.threads,
             "seed": context.seed,
             "deterministic": True,
-            # Columns-wise sums depend on the number of threads; so would the choice between the two, which is timed.
+            # Left alone, LightGBM times row-wise against column-wise sums and may choose differently tomorrow.
             "force_row_wise": True,
             "feature_pre_filter": False,
             "verbosity": -1,

@@ -87,7 +87,7 @@ class XGBoost(Family[XGBoostParams]):
         stop = False
         while not stop:
             booster.update(matrix, booster.num_boosted_rounds())
-            # The printed metric is rounded; the prediction is cached, so the loss costs next to nothing.
+            # XGBoost keeps this prediction from round to round, so the loss costs next to nothing.
             loss = None if aside is None else _loss(y_tail, booster.predict(aside), data.weight[tail], context)
             stop = rounds.stop_after(loss)
         self._booster = booster[: rounds.best]

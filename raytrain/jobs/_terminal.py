@@ -69,7 +69,8 @@ class Progress:
 def _headline(status: Status) -> str:
     eta = "ETA unknown" if status.eta_s is None else f"ETA {duration(status.eta_s)}"
     failed = f", {status.failed} failed" if status.failed else ""
-    return f"fits {status.done}/{status.total}{failed}; {eta}; heat: {status.heat}"
+    held = f"; nothing new is started because of {status.held_back_by}" if status.held_back_by else ""
+    return f"fits {status.done}/{status.total}{failed}; {eta}; heat: {status.heat}{held}"
 
 
 def _live_view(status: Status) -> Group:

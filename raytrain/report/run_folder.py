@@ -32,7 +32,7 @@ class RunFolder:
 
     def write_tables(self, view: RunView) -> None:
         """Keep predictions, forecast and the fits as Parquet."""
-        self.path.mkdir(parents=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         for name in ("predictions", "forecast", "fits", "scores"):
             getattr(view, name).write_parquet(self.path / f"{name}.parquet", compression="zstd")
 

@@ -130,8 +130,11 @@ class State:
     @property
     def core_limit(self) -> int:
         """Cores that may be held before nothing new is admitted; 0 while heat, memory or a stop forbid it."""
-        if self.stopping or self.thermal == "stop" or self.memory in {"warn", "critical"}:
+        if self.stopping or self.thermal == "stop" or self.memory == "critical":
             return 0
+        if self.memory == "warn":
+            # Someone else may hold the memory all night: one fit at a time still ends the run.
+            return 1
         return max(1, self.capacity.cores // 2) if self.thermal == "shrink" else self.capacity.cores
 
     def start(self, at: float) -> list[Instruction]:

@@ -37,7 +37,7 @@ def test_highs_are_highs() -> None:
 def test_nothing_is_filled() -> None:
     table = load_demo().filter(series_id="SP500")
     quoted = table.filter(pl.col("vix").is_not_null())["date"].min()
-    assert quoted == datetime.date(2014, 1, 2)
+    assert quoted == datetime.date(2014, 1, 3)
     assert table["wti"].null_count() == 19
 
 

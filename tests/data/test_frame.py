@@ -135,7 +135,12 @@ REFUSED: dict[str, tuple[Change, dict[str, object], list[str]]] = {
     "a placeholder date": (
         at(29, datetime.date(9999, 12, 31), "date"),
         {},
-        ["between 1800 and 2100, got 9999-12-31 00:00:00 (1 such rows)", "drop or mend"],
+        ["between 1800 and 2100, got the year 9999 (1 such rows)", "drop or mend"],
+    ),
+    "a date beyond all calendars": (
+        lambda t: t.with_columns(date=pl.Series([2**31 - 1] * t.height, dtype=pl.Int32).cast(pl.Date)),
+        {},
+        ["every row must have a date, got 60 without"],
     ),
     "no rows": (lambda t: t.head(0), {}, ["must have rows, got 0 from bars.parquet"]),
     "no rows in the dates": (

@@ -91,10 +91,9 @@ def test_a_fit_that_kills_its_worker_every_time_is_a_row_and_the_others_finish(
     with start_daily([*tiny, "--families", "naive,lightgbm", "--folds.num_folds", "1", *SLOW]) as process:
         kills = 0
         while process.poll() is None and kills < 20:
-            for _, pid in inflight(store):
-                if time.time() - psutil.Process(pid).create_time() > 0 and _is_training(store, pid):
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
+            for pid in _training(store):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
             time.sleep(0.2)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 3, out + err
@@ -108,11 +107,11 @@ def test_a_fit_that_kills_its_worker_every_time_is_a_row_and_the_others_finish(
     assert "Traceback" not in out + err
 
 
-def _is_training(store: Path, pid: int) -> bool:
-    """Whether the process is past loading: a fit of seconds, not one of milliseconds."""
-    keys = [key for key, found in inflight(store) if found == pid]
+def _training(store: Path) -> set[int]:
+    """Processes that work on a fit of seconds, not on one of milliseconds."""
+    before = set(inflight(store))
     time.sleep(1.0)
-    return keys == [key for key, found in inflight(store) if found == pid] and bool(keys)
+    return {pid for _, pid in before & set(inflight(store)) if psutil.pid_exists(pid)}
 
 
 def test_a_fit_over_its_time_is_killed_and_counted(

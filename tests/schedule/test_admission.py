@@ -134,25 +134,34 @@ def test_a_slot_fit_that_waits_for_its_host_cores_is_not_starved_by_trees(
 def test_waiting_for_a_busy_slot_is_not_being_passed(make_state, make_task, make_capacity, finish, started):
     tasks = [
         make_task("large", memory_bytes=60, work_s=9),
-        make_task("x", memory_bytes=10, work_s=8),
-        *(make_task(f"c{n}", memory_bytes=10) for n in range(9)),
+        make_task("x"),
+        make_task("y"),
         make_task("k", lane="slot", engine="keras", memory_bytes=50, after=("x",)),
-        make_task("t", lane="slot", engine="torch", memory_bytes=5, after=("c0",), priority=1),
+        make_task("t", lane="slot", engine="torch", after=("y",), priority=1),
+        *(make_task(f"c{n}", after=("y",)) for n in range(9)),
     ]
     state = make_state(tasks, make_capacity(cores=4), settings=Settings(max_passed=4))
-    assert started(state.start(0.0)) == ["large", "x", "c0", "c1"]
-    assert started(finish(state, "x")) == ["c2"], "k waits for memory and is passed"
-    assert started(finish(state, "c0")) == ["t"]
-    assert started(finish(state, "c1", "c2", "c3", "c4", "c5")) == ["c3", "c4", "c5", "c6", "c7"]
+    assert started(state.start(0.0)) == ["large", "x", "y"]
+    assert started(finish(state, "x")) == [], "k waits for memory"
+    assert started(finish(state, "y")) == ["t", "c0", "c1"], "t passes k"
+    assert started(finish(state, "c0", "c1", "c2", "c3")) == ["c2", "c3", "c4", "c5"], "k waits for the slot"
 
 
-def test_an_urgent_engine_gets_the_slot_that_another_left_idle(make_state, make_task, make_capacity, finish, started):
-    torch = [make_task(f"t{n}", lane="slot", memory_bytes=60, work_s=9 - n) for n in range(3)]
-    keras = make_task("k", lane="slot", engine="keras", memory_bytes=60, work_s=14)
-    state = make_state(
-        [*torch, keras], make_capacity(cores=4, slots=2, slot_host_cores=2), settings=Settings(max_passed=1)
-    )
+def test_an_urgent_slot_fit_goes_before_priority_turns_and_the_engine_that_holds_the_slot(
+    make_state, make_task, make_capacity, finish, started
+):
+    tasks = [
+        make_task("t0", lane="slot", memory_bytes=60, work_s=9),
+        make_task("t1", lane="slot", memory_bytes=60, work_s=8),
+        make_task("k", lane="slot", engine="keras", memory_bytes=60, work_s=14),
+        make_task("t2", lane="slot", memory_bytes=60, after=("t1",), priority=1),
+        make_task("tree", after=("t1",)),
+    ]
+    capacity = make_capacity(cores=4, slots=2, slot_host_cores=2)
+    state = make_state(tasks, capacity, settings=Settings(max_passed=1, turn_fits=2))
     assert started(state.start(0.0)) == ["t0"]
     assert started(finish(state, "t0")) == ["t1"]
+    # Half of the cores are too few for both lanes at once, and it is the turn of the trees.
     state.handle(ThermalChanged(at=2.0, level="shrink"))
     assert finish(state, "t1") == [ReleaseSlot(0), Start("k", "slot", "keras", 1, 0)]
+    assert started(finish(state, "k")) == ["tree"]

@@ -151,6 +151,11 @@ def test_heat_halves_the_cores_then_admits_nothing_then_all_again(
     assert len(started(state.handle(ThermalChanged(at=3.0, level="unknown")))) == 4
 
 
+def test_a_hot_machine_of_one_core_goes_on_until_told_to_stop(make_state, make_task, make_capacity, started):
+    state = make_state([make_task("a")], make_capacity(cores=1))
+    assert started(state.handle(ThermalChanged(at=0.0, level="shrink"))) == ["a"]
+
+
 @pytest.mark.parametrize("level", ["warn", "critical"])
 def test_memory_pressure_admits_nothing_new(make_state, make_task, finish, started, level):
     state = make_state([make_task(str(n)) for n in range(4)])
@@ -158,6 +163,15 @@ def test_memory_pressure_admits_nothing_new(make_state, make_task, finish, start
     assert state.handle(MemoryChanged(at=1.0, level=level)) == []
     assert started(finish(state, "0")) == []
     assert len(started(state.handle(MemoryChanged(at=2.0, level="normal")))) == 1
+
+
+def test_under_a_memory_warning_one_fit_at_a_time_goes_on(make_state, make_task, make_capacity, finish, started):
+    state = make_state([make_task(str(n)) for n in range(4)], make_capacity(cores=2))
+    state.start(0.0)
+    state.handle(MemoryChanged(at=1.0, level="warn"))
+    assert started(finish(state, "0")) == []
+    assert started(finish(state, "1")) == ["2"]
+    assert started(finish(state, "2")) == ["3"]
 
 
 def test_an_event_that_cannot_be_true_tells_the_story(make_state, make_task, finish):

@@ -1,0 +1,169 @@
+"""The dataset on disk is the one in memory, and hashes see the past only."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raytrain.data import Frame
+from raytrain.data.frame import DATE
+from raytrain.folds import Fold, FoldsConfig, walk_forward
+from raytrain.work.dataset import UNKNOWN_DATE, Dataset
+
+AsFrame = Callable[[pl.DataFrame], Frame]
+AsDataset = Callable[[Frame], Dataset]
+TARGETS = ("return_1d", "return_1w", "threshold_1w")
+DAY_NS = 86_400 * 10**9
+
+
+def test_what_is_built(dataset: Dataset, frame: Frame) -> None:
+    assert dataset.meta == {
+        "features": ["close_ret_1", "close_ret_5", "other_z_10"],
+        "series": ["A", "B"],
+        "targets": list(TARGETS),
+    }
+    assert (dataset.x.shape, dataset.x.dtype) == ((900, 3), np.float32)
+    assert dataset.series.tolist() == [0] * 500 + [1] * 400
+    assert dataset.usable.tolist() == [False] * 9 + [True] * 491 + [False] * 9 + [True] * 391
+    np.testing.assert_array_equal(dataset.date, frame.table[DATE].dt.timestamp("ns"))
+    close = frame.table["close"].to_numpy()
+    np.testing.assert_allclose(dataset.y("return_1w")[:495], np.log(close[5:500] / close[:495]), rtol=1e-5)
+    assert np.isnan(dataset.y("return_1w")[495:500]).all()
+    assert dataset.label_date("return_1w")[:495].tolist() == dataset.date[5:500].tolist()
+    assert (dataset.label_date("return_1w")[495:500] == UNKNOWN_DATE).all()
+
+
+def test_opened_arrays_are_the_saved_ones_mapped(dataset: Dataset, tmp_path: Path) -> None:
+    opened = Dataset.open(dataset.save(tmp_path))
+    assert opened.meta == dataset.meta
+    assert set(opened.arrays) == set(dataset.arrays)
+    for name, array in dataset.arrays.items():
+        assert isinstance(opened.arrays[name], np.memmap)
+        assert opened.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(opened.arrays[name], array)
+
+
+def test_hashes_are_the_same_in_memory_and_mapped(dataset: Dataset, folds: list[Fold], tmp_path: Path) -> None:
+    opened = Dataset.open(dataset.save(tmp_path))
+    assert opened.seen_hashes(folds) == dataset.seen_hashes(folds)
+    assert opened.label_hash(folds[0], "return_1w") == dataset.label_hash(folds[0], "return_1w")
+    assert opened.save(tmp_path) == dataset.save(tmp_path)
+
+
+def test_saving_twice_writes_once(dataset: Dataset, tmp_path: Path) -> None:
+    folder = dataset.save(tmp_path)
+    inode = (folder / "x.npy").stat().st_ino
+    assert dataset.save(tmp_path) == folder
+    assert (folder / "x.npy").stat().st_ino == inode
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_other_content_has_another_folder(
+    dataset: Dataset, table: pl.DataFrame, as_frame: AsFrame, as_dataset: AsDataset, tmp_path: Path
+) -> None:
+    changed = table.with_columns(other=pl.when(pl.int_range(pl.len()) == 700).then(0.0).otherwise("other"))
+    renamed = table.with_columns(pl.col("series_id").replace("B", "C"))
+    folders = {one.save(tmp_path) for one in (dataset, *(as_dataset(as_frame(t)) for t in (changed, renamed)))}
+    assert len(folders) == 3
+
+
+SAVE = """
+import sys
+from pathlib import Path
+import numpy as np
+from raytrain.work.dataset import Dataset
+for number in range(30):
+    Dataset({"number": number}, {"x": np.full((50, 4), number)}).save(Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_may_save_the_same(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", SAVE, str(tmp_path)]) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    found = [Dataset.open(folder) for folder in tmp_path.iterdir()]
+    assert sorted(int(one.x[0, 0]) for one in found) == list(range(30))
+
+
+def test_train_rows_are_usable_and_known(dataset: Dataset, folds: list[Fold]) -> None:
+    for fold in folds:
+        expected = dataset.usable & (dataset.label_date("return_1w") <= fold.cutoff)
+        np.testing.assert_array_equal(dataset.train_rows(fold, "return_1w"), expected)
+        assert 0 < expected.sum() < 900
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(330, 499), seed=st.integers(0, 2**31))
+def test_the_future_changes_nothing_before_it(
+    cut: int, seed: int, table: pl.DataFrame, dataset: Dataset, as_frame: AsFrame, as_dataset: AsDataset
+) -> None:
+    """Noise after a date leaves features, labels known by then, folds and hashes of the past as they are, to the bit;
+    so does a table that ends there."""
+    last = table["date"].unique().sort()[cut]
+    future, noise = pl.col("date") > last, pl.Series(np.random.default_rng(seed).uniform(1, 900, table.height))
+    poisoned = table.with_columns(
+        pl.when(future).then(noise).otherwise(name).alias(name) for name in ("close", "other")
+    )
+    past = (table["date"] <= last).to_numpy()
+    dates = table["date"].filter(pl.Series(past))
+    newest = int(dates.dt.timestamp("ns").to_numpy().max())
+    every = walk_forward(dates, FoldsConfig(test_span="1mo", num_folds=10))
+    done = [fold for fold in every if fold.test_end <= newest + DAY_NS]
+    assert len(done) >= 9
+
+    def seen(one: Dataset, rows: np.ndarray) -> list[object]:
+        facts: list[object] = [one.seen_hashes(done), one.x[rows].tobytes(), one.usable[rows].tobytes()]
+        for target in TARGETS:
+            known = rows & (one.label_date(target) <= newest)
+            facts += [one.y(target)[known].tobytes(), one.label_date(target)[known].tobytes()]
+            facts += [one.label_hash(fold, target) for fold in every]
+        return facts
+
+    expected = seen(dataset, past)
+    assert seen(as_dataset(as_frame(poisoned)), past) == expected
+    ended = as_dataset(as_frame(table.filter(~future)))
+    assert seen(ended, np.ones(len(ended.date), dtype=bool)) == expected
+    longer = {fold.name: fold for fold in walk_forward(table["date"], FoldsConfig(test_span="1mo", num_folds=16))}
+    assert [longer[fold.name] for fold in every] == every
+
+
+@settings(max_examples=25, deadline=None)
+@given(row=st.integers(0, 899), array=st.sampled_from(["x", "usable", "date"]))
+def test_seen_hashes_see_every_value_of_the_past(row: int, array: str, dataset: Dataset, folds: list[Fold]) -> None:
+    values = dataset.arrays[array].copy()
+    values[row] = ~values[row] if array == "usable" else 7
+    before, after = (
+        dataset.seen_hashes(folds),
+        Dataset(dataset.meta, dataset.arrays | {array: values}).seen_hashes(folds),
+    )
+    for fold in folds:
+        assert (before[fold.name] != after[fold.name]) == (dataset.date[row] < fold.test_end), fold
+
+
+@pytest.mark.parametrize("kept", [[0], [2], [1, 2], [2, 0, 1]])
+def test_a_hash_does_not_depend_on_the_other_folds(kept: list[int], dataset: Dataset, folds: list[Fold]) -> None:
+    """Tomorrow's run has other folds beside this one; a fit that is done must stay done."""
+    every = dataset.seen_hashes(folds)
+    some = dataset.seen_hashes([folds[index] for index in kept])
+    assert some == {folds[index].name: every[folds[index].name] for index in kept}
+
+
+def test_seen_hashes_see_the_names(dataset: Dataset, folds: list[Fold]) -> None:
+    hashes = dataset.seen_hashes(folds[:1])
+    for name, values in {"features": ["a", "b", "c"], "series": ["A", "C"]}.items():
+        assert Dataset({**dataset.meta, name: values}, dataset.arrays).seen_hashes(folds[:1]) != hashes
+
+
+def test_label_hash_sees_training_labels_only(dataset: Dataset, folds: list[Fold]) -> None:
+    train = dataset.train_rows(folds[0], "return_1w")
+    before = dataset.label_hash(folds[0], "return_1w")
+    for row, differs in ((int(np.flatnonzero(train)[-1]), True), (int(np.flatnonzero(~train)[-1]), False)):
+        y = dataset.y("return_1w").copy()
+        y[row] = 0.5
+        changed = Dataset(dataset.meta, dataset.arrays | {"y-return_1w": y})
+        assert (changed.label_hash(folds[0], "return_1w") != before) is differs

@@ -1,0 +1,209 @@
+"""One fit in this process: the rows it sees, what it costs, and naive's numbers by hand."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import psutil
+import pytest
+
+from raytrain import families
+from raytrain.errors import FitError
+from raytrain.features.preprocess import Preprocess
+from raytrain.folds import Fold
+from raytrain.work import fit as fit_module
+from raytrain.work.dataset import Dataset
+from raytrain.work.fit import Control, Inputs, Progress, quantile_column, run_fit
+from raytrain.work.spec import FitSpec
+
+Specs = dict[tuple[str, str], FitSpec]
+FOLD = "2020-01-01"
+
+
+def with_params(spec: FitSpec, **params: Any) -> FitSpec:
+    return replace(spec, params=json.dumps(params))
+
+
+def known_by(dataset: Dataset, fold: Fold, target: str) -> np.ndarray:
+    """The training rows by the definition: usable, and label known at the cut-off."""
+    return np.array(
+        [
+            usable and label_date <= fold.cutoff
+            for usable, label_date in zip(dataset.usable, dataset.label_date(target), strict=True)
+        ]
+    )
+
+
+def test_naive_by_hand(specs: Specs, dataset: Dataset) -> None:
+    """The quantiles of the training returns of the newest 30 dates, median 0, clipped at 0 from their side."""
+    spec = with_params(specs["return_1w", FOLD], window=30)
+    result = run_fit(spec, dataset, Control())
+    train = known_by(dataset, spec.fold, "return_1w")
+    newest = sorted(set(dataset.date[train]))[-30]
+    recent = dataset.y("return_1w")[train & (dataset.date >= newest)].astype(np.float64)
+    low, high = np.quantile(recent, [0.1, 0.9])
+    test = (dataset.date >= spec.fold.test_start) & (dataset.date < spec.fold.test_end)
+    found = result.predictions
+    assert found.columns == ["series_id", "date", "q0.1", "q0.5", "q0.9"]
+    assert found.height == test.sum() == 2 * 91
+    np.testing.assert_allclose(found["q0.1"], min(low, 0), rtol=1e-6)
+    np.testing.assert_allclose(found["q0.9"], max(high, 0), rtol=1e-6)
+    assert (found["q0.5"] == 0).all()
+    assert not result.stopped
+
+
+def test_a_threshold_is_answered_with_a_probability(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["threshold_1w", FOLD]
+    found = run_fit(spec, dataset, Control()).predictions
+    rate = dataset.y("threshold_1w")[known_by(dataset, spec.fold, "threshold_1w")].mean()
+    assert found.columns == ["series_id", "date", "probability"]
+    np.testing.assert_allclose(found["probability"], rate, rtol=1e-5)
+
+
+def test_predictions_lie_on_the_rows_of_the_test_block(specs: Specs, dataset: Dataset) -> None:
+    found = run_fit(specs["return_1d", "2020-04-01"], dataset, Control()).predictions
+    days = pl.datetime_range(pl.datetime(2020, 4, 1), pl.datetime(2020, 5, 14), "1d", eager=True)
+    assert found["series_id"].to_list() == ["A"] * 44 + ["B"] * 44
+    assert found["date"].to_list() == days.to_list() * 2
+    assert found.schema["date"] == pl.Datetime("us")
+    assert found.schema["q0.5"] == pl.Float32
+
+
+def test_the_cost_is_measured(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1d", FOLD]
+    cost = run_fit(spec, dataset, Control(threads=3)).cost
+    assert (cost.threads, cost.device, cost.features) == (3, "cpu", 3)
+    assert cost.train_rows == known_by(dataset, spec.fold, "return_1d").sum()
+    assert 0 < cost.wall_s < 60
+    assert 0 <= cost.cpu_s < 60
+    assert 10**7 < cost.peak_memory_bytes < 10**10
+
+
+def test_the_meter_sees_work_of_all_threads_and_memory_in_between() -> None:
+    """Two busy threads, a wait, and 300 MB that are gone at the end."""
+
+    def busy() -> None:
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+
+    before = psutil.Process().memory_info().rss
+    with fit_module._Meter() as meter:
+        threads = [threading.Thread(target=busy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        block = np.ones(300 * 2**20, dtype=np.uint8)
+        time.sleep(0.2)
+        del block
+    assert 0.2 <= meter.cpu_s <= 2 * meter.wall_s + 0.2
+    assert meter.wall_s >= 0.3
+    assert meter.peak_memory_bytes - before > 250 * 2**20
+
+
+def test_facts_can_be_kept(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1d", FOLD]
+    facts = run_fit(spec, dataset, Control()).facts(spec)
+    again = json.loads(json.dumps(facts))
+    assert again["key"] == spec.key
+    assert FitSpec.from_dict(again["spec"]) == spec
+    assert set(again["environment"]) == {"raytrain", "python", "host"}
+
+
+def test_a_stop_is_reported(specs: Specs, dataset: Dataset) -> None:
+    assert run_fit(specs["return_1d", FOLD], dataset, Control(should_stop=lambda: True)).stopped
+
+
+def test_progress_tells_the_phase_of_a_failure(specs: Specs, dataset: Dataset) -> None:
+    progress = Progress()
+    run_fit(specs["return_1d", FOLD], dataset, Control(progress=progress))
+    assert (progress.phase, progress.share) == ("predict", 1.0)
+    flat = Dataset(dataset.meta, dataset.arrays | {"y-return_1d": np.zeros(900, dtype=np.float32)})
+    with pytest.raises(FitError, match="a target that varies"):
+        run_fit(specs["return_1d", FOLD], flat, Control(progress=progress))
+    assert progress.phase == "fit"
+
+
+def test_no_rows_are_refused_by_name(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1d", FOLD]
+    early = replace(spec, fold=replace(spec.fold, cutoff=0))
+    with pytest.raises(FitError, match=r"naive return_1d 2020-01-01 s42: .* got 0 and 182 with 1 row"):
+        run_fit(early, dataset, Control())
+
+
+class _Odd(families.get("naive")):  # type: ignore[misc]
+    """Naive with an answer of one's own."""
+
+    answer: Any = None
+
+    def predict(self, x: Any) -> Any:
+        return self.answer(super().predict(x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda values: values[:, :, :1], r"must predict \(182, 1, 3\) values, got \(182, 1, 1\)"),
+        (lambda values: values[:-1], r"got \(181, 1, 3\)"),
+        (lambda values: np.where(values == 0, np.nan, values), "must predict finite values, got 182 others"),
+    ],
+)
+def test_impossible_answers_are_refused(
+    answer: Any, said: str, specs: Specs, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Odd, "answer", staticmethod(answer))
+    monkeypatch.setattr(families, "get", lambda name: _Odd)
+    with pytest.raises(FitError, match=said):
+        run_fit(specs["return_1d", FOLD], dataset, Control())
+
+
+def inputs_of(family: str, spec: FitSpec, dataset: Dataset, **params: Any) -> Inputs:
+    """The inputs of a family; its engine is not needed for them."""
+    return Inputs.make(families.get(family), families.make_params(family, params), dataset, spec)
+
+
+def test_rows_go_in_as_they_are(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    inputs = inputs_of("lightgbm", spec, dataset)
+    data = inputs.training_data()
+    train = known_by(dataset, spec.fold, "return_1w")
+    np.testing.assert_array_equal(np.asarray(data.x), dataset.x[train])
+    np.testing.assert_array_equal(data.y[:, 0], dataset.y("return_1w")[train])
+    np.testing.assert_array_equal(data.date, dataset.date[train])
+    np.testing.assert_array_equal(data.label_date, dataset.label_date("return_1w")[train])
+    assert (data.weight == 1).all()
+
+
+def test_windows_lie_in_one_series_behind_the_warm_up(specs: Specs, dataset: Dataset) -> None:
+    spec, steps = specs["return_1w", FOLD], 20
+    inputs = inputs_of("lstm", spec, dataset, window=steps)
+    starts = np.array([0] * 500 + [500] * 400)
+    behind = np.arange(900) - starts >= 9 + steps - 1
+    expected = np.flatnonzero(behind & known_by(dataset, spec.fold, "return_1w"))
+    np.testing.assert_array_equal(inputs.train, expected)
+    assert inputs.training_data().x.shape == (len(expected), steps, 3)
+
+
+def test_scaling_learns_from_training_rows_only(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    inputs = inputs_of("lstm", spec, dataset, window=20)
+    later = dataset.date > spec.fold.cutoff
+    x = np.where(later[:, None], np.float32(1000), dataset.x)
+    y = np.where(later, np.float32(50), dataset.y("return_1w"))
+    poisoned = inputs_of("lstm", spec, Dataset(dataset.meta, dataset.arrays | {"x": x, "y-return_1w": y}), window=20)
+    assert poisoned.y_scale == inputs.y_scale
+    np.testing.assert_array_equal(poisoned.table[~later], inputs.table[~later])
+    expected = Preprocess.fit(dataset.x[inputs.train]).apply(dataset.x)
+    np.testing.assert_array_equal(inputs.table, expected)
+    data = inputs.training_data()
+    assert np.std(data.y) == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(inputs.unscale(data.y)[:, 0], dataset.y("return_1w")[inputs.train], rtol=1e-6)
+
+
+def test_columns_of_quantiles() -> None:
+    assert [quantile_column(level) for level in (0.1, 0.5, 0.025)] == ["q0.1", "q0.5", "q0.025"]
