@@ -9,7 +9,9 @@ from typing import Any, TextIO
 import ray
 from ray import exceptions
 
+from raytrain.cluster import endings
 from raytrain.cluster.config import ClusterConfig
+from raytrain.cluster.endings import Ending
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.cluster.senses import Senses
 from raytrain.cluster.worker import Failure, Order, Outcome, Slot, execute
@@ -23,9 +25,6 @@ from raytrain.schedule.words import (
     Capacity,
     Event,
     Finished,
-    FitFailed,
-    FitFinished,
-    FitStopped,
     Instruction,
     Kill,
     MemoryChanged,
@@ -39,6 +38,7 @@ from raytrain.schedule.words import (
 )
 from raytrain.work import inflight
 from raytrain.work.plan import PlannedFit
+from raytrain.work.spec import FitSpec
 
 POLL_S = 0.2
 TICK_EVERY_S = 0.5
@@ -125,7 +125,7 @@ class Driver:
         self._heat_level, self._pressure = "unknown", "unknown"
         self._next_tick = 0.0
         self._stop_asked_at: float | None = None
-        self._predicted_done = self._measured_done = 0.0
+        self._predicted_done_s = self._measured_done_s = 0.0
 
     def run(self) -> Report:
         """Run until every fit has its final state.
@@ -269,74 +269,39 @@ class Driver:
 
     def _ended(self, call: Any) -> Event:
         made = self._calls.pop(call)
-        key, now = made.instruction.key, self._now()
-        outcome: Outcome | None = None
-        try:
-            outcome = ray.get(call)
-            event, status = self._of_outcome(outcome, now)
-        except exceptions.OutOfMemoryError as error:
-            event, status = FitFailed(at=now, key=key, reason="oom"), "oom"
-            self._failures[key] = self._died(key, f"OutOfMemoryError: {error}", "give it less, or the machine more")
-        except (exceptions.WorkerCrashedError, exceptions.RayActorError, exceptions.TaskCancelledError) as error:
-            event, status = self._of_death(key, error, now)
-        except (exceptions.RayTaskError, exceptions.RuntimeEnvSetupError) as error:
-            event, status = FitFailed(at=now, key=key, reason="error", retryable=False), "failed"
-            self._failures[key] = self._died(key, f"{type(error).__name__}: {error}", "look at the trace", str(error))
+        key = made.instruction.key
+        ending = self._ending(call, self.fits[key].spec)
+        if ending.failure is not None:
+            self._failures[key] = ending.failure
+        if ending.status == "ok" and ending.outcome is not None and ending.outcome.cost is not None:
+            task = self._by_key[key]
+            self._predicted_done_s += task.work_s
+            self._measured_done_s += ending.outcome.cost["cpu_s"]
+            self._left_s[task.lane] -= task.work_s
         ran = Ran(
             key=key,
             lane=made.instruction.lane,
             threads=made.instruction.threads,
-            outcome=outcome,
-            status=status,
+            outcome=ending.outcome,
+            status=ending.status,
             started_s=made.started_s,
-            ended_s=now,
+            ended_s=ending.event.at,
         )
         self._report.ran.append(ran)
-        return event
+        return ending.event
 
-    def _of_outcome(self, outcome: Outcome, now: float) -> tuple[Event, str]:
-        key = outcome.key
-        if outcome.status == "ok":
-            cost = outcome.cost or {}
-            self._predicted_done += self._by_key[key].work_s
-            self._measured_done += cost["cpu_s"]
-            self._left_s[self._by_key[key].lane] -= self._by_key[key].work_s
-            used = {name: cost[name] for name in ("wall_s", "cpu_s", "peak_memory_bytes")}
-            return FitFinished(at=now, key=key, **used), "ok"
-        if outcome.status == "stopped":
-            return FitStopped(at=now, key=key), "stopped"
-        if outcome.failure is not None:
-            self._failures[key] = outcome.failure
-        status = "oom" if outcome.status == "oom" else "failed"
-        return FitFailed(at=now, key=key, reason=outcome.status, retryable=outcome.status == "oom"), status
-
-    def _of_death(self, key: str, error: Exception, now: float) -> tuple[Event, str]:
-        if key in self._killed and self._stop_asked_at is not None:
-            return FitStopped(at=now, key=key), "stopped"
-        if key in self._killed:
-            limit = self._by_key[key].deadline_s
-            self._failures[key] = self._died(
-                key, f"Timeout: killed after {limit:.0f} s", "raise cluster.timeout_s, or give the family less to do"
-            )
-            return FitFailed(at=now, key=key, reason="timeout", retryable=False), "timeout"
-        what = f"{type(error).__name__}: the worker process died"
-        self._failures[key] = self._died(key, what, "look at dmesg for an out-of-memory kill; run this family alone")
-        return FitFailed(at=now, key=key, reason="crash"), "failed"
-
-    def _died(self, key: str, exception: str, advice: str, trace: str = "") -> Failure:
-        spec = self.fits[key].spec
-        return Failure(
-            key=key,
-            family=spec.family,
-            target=spec.target,
-            fold=spec.fold.name,
-            seed=spec.seed,
-            phase="worker",
-            exception=exception[:2000],
-            memory_bytes=None,
-            advice=advice,
-            trace=trace[-8000:],
-        )
+    def _ending(self, call: Any, spec: FitSpec) -> Ending:
+        now = self._now()
+        try:
+            return endings.told(ray.get(call), now)
+        except (exceptions.RaySystemError, exceptions.LocalRayletDiedError):
+            raise
+        except exceptions.RayError as error:
+            if spec.key not in self._killed:
+                return endings.raised(spec, error, now)
+            if self._stop_asked_at is not None:
+                return endings.killed_for_stop(spec, now)
+            return endings.killed_for_time(spec, self._by_key[spec.key].deadline_s, now)
 
     def _tell(self) -> None:
         now = self._now()
@@ -364,9 +329,9 @@ class Driver:
 
     def _eta_s(self) -> float | None:
         """The longer of the two lanes' remaining work, corrected by how wrong the predictions were so far."""
-        if self._predicted_done <= 0:
+        if self._predicted_done_s <= 0:
             return None
-        correction = self._measured_done / self._predicted_done
+        correction = self._measured_done_s / self._predicted_done_s
         slot_s = self._left_s["slot"] / max(1, self.cluster.slots)
         return max(slot_s, sum(self._left_s.values()) / self.cluster.cores) * correction
 

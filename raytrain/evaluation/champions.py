@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from raytrain.config import Section
 from raytrain.errors import StoreCorrupt
@@ -50,9 +50,11 @@ class Champions:
             return cls({})
         try:
             return cls(_FILE_CONTENT.validate_json(path.read_bytes()))
-        except (OSError, ValueError) as error:
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
             raise StoreCorrupt(
-                f"{path} must be the list of champions, got {error}; restore it or move it away"
+                f"{path} must be the list of champions, got {first['msg']} at {where}; restore it or move it away"
             ) from None
 
     def mape_on(self, scores: pl.DataFrame, params: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -46,7 +46,7 @@ def test_several_files_are_one_table(folder: Path, bars: pl.DataFrame) -> None:
 
 
 def test_a_snapshot_is_never_changed(folder: Path, bars: pl.DataFrame) -> None:
-    with pytest.raises(DataError, match="written once, got the existing folder .*; name another"):
+    with pytest.raises(DataError, match=r"written once, got the existing folder .*; name another"):
         write_snapshot(bars.head(3), folder)
     assert read_snapshot(folder).equals(bars)
 

@@ -1,0 +1,83 @@
+"""How a fit ended: what the scheduler is told, what the run's tables say."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ray import exceptions
+
+from raytrain.cluster.worker import Failure, Outcome
+from raytrain.schedule.words import Event, FitFailed, FitFinished, FitStopped
+from raytrain.work.spec import FitSpec
+
+Status = Literal["ok", "failed", "timeout", "oom", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """One try of one fit, over."""
+
+    event: Event
+    status: Status
+    outcome: Outcome | None = None
+    """What the worker told; None when it died."""
+    failure: Failure | None = None
+
+
+def told(outcome: Outcome, at: float) -> Ending:
+    """The worker lives and says how it went."""
+    key = outcome.key
+    if outcome.status == "ok":
+        assert outcome.cost is not None
+        used = {name: outcome.cost[name] for name in ("wall_s", "cpu_s", "peak_memory_bytes")}
+        return Ending(event=FitFinished(at=at, key=key, **used), status="ok", outcome=outcome)
+    if outcome.status == "stopped":
+        return Ending(event=FitStopped(at=at, key=key), status="stopped", outcome=outcome)
+    retryable = outcome.status == "oom"
+    return Ending(
+        event=FitFailed(at=at, key=key, reason=outcome.status, retryable=retryable),
+        status="oom" if retryable else "failed",
+        outcome=outcome,
+        failure=outcome.failure,
+    )
+
+
+def raised(spec: FitSpec, error: exceptions.RayError, at: float) -> Ending:
+    """Ray gives an error instead of what the worker says."""
+    key = spec.key
+    if isinstance(error, exceptions.OutOfMemoryError):
+        failure = _failure(spec, f"OutOfMemoryError: {error}", "give it less, or the machine more")
+        return Ending(event=FitFailed(at=at, key=key, reason="oom"), status="oom", failure=failure)
+    if isinstance(error, exceptions.WorkerCrashedError | exceptions.RayActorError | exceptions.TaskCancelledError):
+        what = f"{type(error).__name__}: the worker process died"
+        failure = _failure(spec, what, "look for an out-of-memory kill in the system's log; run this family alone")
+        return Ending(event=FitFailed(at=at, key=key, reason="crash"), status="failed", failure=failure)
+    failure = _failure(spec, f"{type(error).__name__}: {error}", "look at the trace", str(error))
+    return Ending(event=FitFailed(at=at, key=key, reason="error", retryable=False), status="failed", failure=failure)
+
+
+def killed_for_time(spec: FitSpec, limit_s: float | None, at: float) -> Ending:
+    """The driver has killed it because its time was over."""
+    what = f"Timeout: killed after {limit_s:g} s"
+    failure = _failure(spec, what, "raise cluster.timeout_s, or give the family less to do")
+    event = FitFailed(at=at, key=spec.key, reason="timeout", retryable=False)
+    return Ending(event=event, status="timeout", failure=failure)
+
+
+def killed_for_stop(spec: FitSpec, at: float) -> Ending:
+    """The driver has killed it because the run was to end and it reached no safe point in time."""
+    return Ending(event=FitStopped(at=at, key=spec.key), status="stopped")
+
+
+def _failure(spec: FitSpec, exception: str, advice: str, trace: str = "") -> Failure:
+    return Failure(
+        key=spec.key,
+        family=spec.family,
+        target=spec.target,
+        fold=spec.fold.name,
+        seed=spec.seed,
+        phase="worker",
+        exception=exception[:2000],
+        memory_bytes=None,
+        advice=advice,
+        trace=trace[-8000:],
+    )
