@@ -67,11 +67,13 @@ def make_frame(table: pl.DataFrame, config: DataConfig, source: str, default_ser
     )
     table = _between(table, config)
     _check_keys(table, source)
-    keys, prices = {SERIES, DATE, config.series, config.date}, {config.price, config.high or config.price}
-    values = [name for name in table.columns if name not in keys.union(config.exclude) - prices]
+    prices = list(dict.fromkeys((config.price, config.high or config.price)))
+    hidden = {SERIES, DATE, config.series, config.date, *config.exclude}.difference(prices)
+    values = [name for name in table.columns if name not in hidden]
     numeric = [name for name in values if table.schema[name].is_numeric() or table.schema[name] == pl.Boolean]
-    for name in prices.difference(numeric):
-        raise DataError(f"the price column `{name}` must hold numbers, got {table.schema[name]} in {source}")
+    for name in prices:
+        if name not in numeric:
+            raise DataError(f"the price column `{name}` must hold numbers, got {table.schema[name]} in {source}")
     # Through null, so that every NaN has the same bits and equal tables hash equal.
     floats = (pl.col(name).cast(pl.Float64).fill_nan(None).fill_null(float("nan")) for name in numeric)
     table = table.select(SERIES, DATE, *floats).sort(SERIES, DATE)

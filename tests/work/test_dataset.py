@@ -1,9 +1,8 @@
 """The dataset on disk is the one in memory, and hashes see the past only."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -73,21 +72,20 @@ def test_other_content_has_another_folder(
     assert len(folders) == 3
 
 
-SAVE = """
-import sys
-from pathlib import Path
-import numpy as np
-from raytrain.work.dataset import Dataset
-for number in range(30):
-    Dataset({"number": number}, {"x": np.full((50, 4), number)}).save(Path(sys.argv[1]))
-"""
+def test_another_process_may_save_the_same_first(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = np.save
 
+    def overtaken(*args: Any, **rest: Any) -> None:
+        monkeypatch.setattr(np, "save", real)
+        dataset.save(tmp_path)
+        real(*args, **rest)
 
-def test_two_processes_may_save_the_same(tmp_path: Path) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", SAVE, str(tmp_path)]) for _ in range(2)]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    found = [Dataset.open(folder) for folder in tmp_path.iterdir()]
-    assert sorted(int(one.x[0, 0]) for one in found) == list(range(30))
+    monkeypatch.setattr(np, "save", overtaken)
+    folder = dataset.save(tmp_path)
+    np.testing.assert_array_equal(Dataset.open(folder).x, dataset.x)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_train_rows_are_usable_and_known(dataset: Dataset, folds: list[Fold]) -> None:
@@ -151,6 +149,17 @@ def test_a_hash_does_not_depend_on_the_other_folds(kept: list[int], dataset: Dat
     every = dataset.seen_hashes(folds)
     some = dataset.seen_hashes([folds[index] for index in kept])
     assert some == {folds[index].name: every[folds[index].name] for index in kept}
+
+
+def test_a_series_that_begins_later_does_not_touch_the_past(
+    table: pl.DataFrame, dataset: Dataset, as_frame: AsFrame, as_dataset: AsDataset
+) -> None:
+    """A newly listed symbol must not have everything fitted again."""
+    alone = as_dataset(as_frame(table.filter(series_id="A")))
+    months = walk_forward(table["date"], FoldsConfig(test_span="1mo", num_folds=16))
+    before, after = alone.seen_hashes(months), dataset.seen_hashes(months)
+    same = [fold.name for fold in months if before[fold.name] == after[fold.name]]
+    assert same == ["2019-02-01", "2019-03-01"], "B begins on 2019-04-11"
 
 
 def test_seen_hashes_see_the_names(dataset: Dataset, folds: list[Fold]) -> None:
