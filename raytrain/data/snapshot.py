@@ -1,18 +1,19 @@
-"""A snapshot: one immutable state of the data, Parquet files and a manifest with their checksums."""
+"""A snapshot: one immutable state of the data, part files by year and a manifest with their checksums."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 from pydantic import Field, ValidationError
 
-from raytrain import __version__
 from raytrain.config import Section
-from raytrain.data.atomic import whole_folder
+from raytrain.data.parts import read_part
 from raytrain.errors import DataError
 
 MANIFEST = "manifest.json"
+RESTATED = "restatements.parquet"
 
 
 class Entry(Section):
@@ -35,7 +36,109 @@ class Manifest(Section):
     """Of this layout."""
     raytrain: str
     """The version that wrote it."""
+    exported_at: str
+    """When its newest rows were fetched, UTC."""
+    source: str
+    """The query or path that was read last."""
+    name: str
+    """What the one series of a table without a series column is called."""
     files: tuple[Entry, ...] = Field(min_length=1)
+    """By date, earliest first."""
+    restatements: Entry | None = None
+    """Values that a later export changed: series, date, column, old, new, exported_at."""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every file beside the manifest."""
+        return self.files if self.restatements is None else (*self.files, self.restatements)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column name -> type, of the table."""
+        return self.files[0].columns
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot whose manifest was read; its files are checked when they are read."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> "Snapshot":
+        """Read the manifest.
+
+        Raises:
+            DataError: no manifest, a torn one, or one that names files outside the folder.
+        """
+        path = folder / MANIFEST
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"{path} must be a snapshot's manifest, got {type(error).__name__}: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+            raise DataError(
+                f"{path} must be a snapshot's manifest, got {first['msg']} at {where}; use the previous snapshot"
+            ) from None
+        for entry in manifest.entries:
+            if Path(entry.file).name != entry.file or entry.file in ("", ".", ".."):
+                raise DataError(f"{path} may name files of its own folder only, got {entry.file!r}")
+        return cls(folder, manifest)
+
+    def verify(self) -> None:
+        """Check every file against the manifest.
+
+        Raises:
+            DataError: a missing, extra or changed file.
+        """
+        self._refuse_extra()
+        for entry in self.manifest.entries:
+            self._require(entry)
+            self._compare(entry, file_hash(self.folder / entry.file))
+
+    def read(self) -> pl.DataFrame:
+        """The whole table, every file checked before it is read.
+
+        Raises:
+            DataError: a missing, extra or changed file, a wrong row count, files that do not go together.
+        """
+        self._refuse_extra()
+        try:
+            return pl.concat([self.part(entry) for entry in self.manifest.files])
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"the files of {self.folder} must be tables with equal columns, got: {error}") from None
+
+    def part(self, entry: Entry) -> pl.DataFrame:
+        """The rows of one file, read from the very bytes that were checked."""
+        self._require(entry)
+        path = self.folder / entry.file
+        content = path.read_bytes()
+        self._compare(entry, hashlib.sha256(content).hexdigest())
+        table = read_part(content, entry.file, entry.columns)
+        if table.height != entry.rows:
+            raise DataError(f"{path} must have {entry.rows} rows as its manifest says, got {table.height}")
+        return table
+
+    def _refuse_extra(self) -> None:
+        known = {entry.file for entry in self.manifest.entries} | {MANIFEST}
+        if extra := {path.name for path in self.folder.iterdir()} - known:
+            names = ", ".join(sorted(extra))
+            raise DataError(f"a snapshot holds only what its manifest lists, got {names} in {self.folder}")
+
+    def _require(self, entry: Entry) -> None:
+        path = self.folder / entry.file
+        if not path.is_file():
+            raise DataError(f"{path} is listed in the manifest but missing; restore it or use the previous snapshot")
+
+    def _compare(self, entry: Entry, found: str) -> None:
+        if found != entry.sha256:
+            raise DataError(
+                f"{self.folder / entry.file} was changed: sha256 {found[:12]}..., the manifest says "
+                f"{entry.sha256[:12]}...; use the previous snapshot or export again"
+            )
 
 
 def file_hash(path: Path) -> str:
@@ -44,81 +147,15 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_snapshot(table: pl.DataFrame, folder: Path, date: str = "date") -> Path:
-    """Write `table` as a snapshot into a folder that does not exist yet; the manifest comes last.
-
-    Raises:
-        DataError: the folder exists: a snapshot is never changed.
-    """
-    try:
-        if folder.exists():
-            raise FileExistsError
-        with whole_folder(folder) as building:
-            entry = _write_entry(table, building / "part-0.parquet", date)
-            manifest = Manifest(raytrain=__version__, files=(entry,))
-            (building / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    except FileExistsError:
-        raise DataError(f"a snapshot is written once, got the existing folder {folder}; name another") from None
-    return folder
-
-
-def _write_entry(table: pl.DataFrame, path: Path, date: str) -> Entry:
-    table.write_parquet(path, compression="zstd")
+def describe_part(path: Path, content: pl.LazyFrame, date: str) -> Entry:
+    """What the manifest says of a file that holds `content`."""
+    day = pl.col(date)
+    rows, first, last = content.select(pl.len(), day.min(), day.max().alias("last")).collect().row(0)
     return Entry(
         file=path.name,
-        rows=table.height,
-        columns={name: str(kind) for name, kind in table.schema.items()},
-        first_date=str(table[date].min()),
-        last_date=str(table[date].max()),
+        rows=rows,
+        columns={name: str(kind) for name, kind in content.collect_schema().items()},
+        first_date=str(first),
+        last_date=str(last),
         sha256=file_hash(path),
     )
-
-
-def read_snapshot(folder: Path) -> pl.DataFrame:
-    """Read a snapshot after checking every file against the manifest.
-
-    Raises:
-        DataError: no manifest, a name outside the folder, a missing, extra or changed file, a wrong row count, files
-            that do not go together.
-    """
-    entries = _entries(folder)
-    extra = {path.name for path in folder.iterdir()} - {entry.file for entry in entries} - {MANIFEST}
-    if extra:
-        raise DataError(f"a snapshot holds only what its manifest lists, got {', '.join(sorted(extra))} in {folder}")
-    try:
-        return pl.concat([_read_entry(folder, entry) for entry in entries])
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"the files of {folder} must be Parquet with equal columns, got: {error}") from None
-
-
-def _entries(folder: Path) -> tuple[Entry, ...]:
-    path = folder / MANIFEST
-    try:
-        entries = Manifest.model_validate_json(path.read_bytes()).files
-    except OSError as error:
-        raise DataError(f"{path} must be a snapshot's manifest, got {type(error).__name__}: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise DataError(
-            f"{path} must be a snapshot's manifest, got {first['msg']} at {where}; use the previous snapshot"
-        ) from None
-    for entry in entries:
-        if Path(entry.file).name != entry.file or entry.file in ("", ".", ".."):
-            raise DataError(f"{path} may name files of its own folder only, got {entry.file!r}")
-    return entries
-
-
-def _read_entry(folder: Path, entry: Entry) -> pl.DataFrame:
-    path = folder / entry.file
-    if not path.is_file():
-        raise DataError(f"{path} is listed in the manifest but missing; restore it or use the previous snapshot")
-    if (found := file_hash(path)) != entry.sha256:
-        raise DataError(
-            f"{path} was changed: sha256 {found[:12]}..., the manifest says {entry.sha256[:12]}...; "
-            "use the previous snapshot or export again"
-        )
-    table = pl.read_parquet(path, glob=False)
-    if table.height != entry.rows:
-        raise DataError(f"{path} must have {entry.rows} rows as its manifest says, got {table.height}")
-    return table

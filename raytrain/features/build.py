@@ -1,5 +1,6 @@
 """From a frame to the feature table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,15 @@ from numpy.typing import NDArray
 from raytrain.config import Section
 from raytrain.data.frame import DATE, SERIES, Frame
 from raytrain.errors import ConfigError, DataError, did_you_mean
-from raytrain.features.steps import RSI, AnyStep, Calendar, LogReturn, Volatility, ZScore
+from raytrain.features.categories import codes, require_categories, vocabulary
+from raytrain.features.preprocess import PreprocessConfig
+from raytrain.features.steps import RSI, AnyStep, Calendar, LogReturn, Step, Volatility, ZScore
+
+CALENDAR = "calendar"
 
 
 class FeaturesConfig(Section):
-    """Which features are built."""
+    """Which features are built, and how models that ask for it see them."""
 
     steps: tuple[AnyStep, ...] = (
         LogReturn(rows=(1, 2, 3, 5, 10, 21, 63)),
@@ -23,6 +28,12 @@ class FeaturesConfig(Section):
         Calendar(),
     )
     """Steps in order; each names its columns."""
+    categorical: tuple[str, ...] = ()
+    """Columns of text or whole numbers that become one feature of integer codes each, after those of the steps."""
+    known: tuple[str, ...] = (CALENDAR,)
+    """Columns whose future values are known in advance (`is_wasde_day`, `days_to_expiry`), and `calendar` for the date
+    itself. Features made of nothing else may be seen ahead."""
+    preprocess: PreprocessConfig = PreprocessConfig()
 
 
 @dataclass(frozen=True)
@@ -34,29 +45,85 @@ class FeatureTable:
     """(rows, features) float32, contiguous; NaN where unknown."""
     usable: NDArray[np.bool_]
     """(rows,) False on the warm-up rows of each series: the longest look-back."""
+    known: tuple[int, ...]
+    """Indices of the features whose future values are known in advance."""
+    categories: Mapping[str, tuple[str, ...]]
+    """Categorical feature -> its categories; the code is the place, counted from 1."""
+    preprocess: PreprocessConfig
 
 
 def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
     """Compute all features.
 
     Raises:
-        ConfigError: a step names a column that is not there, or two steps make the same feature.
-        DataError: a logarithm of a value of 0 or below is asked for.
+        ConfigError: a step names a column that is not there, reads ahead what is not known in advance, or two steps
+            make the same feature.
+        DataError: a logarithm of a value of 0 or below is asked for, or a feature is infinite.
     """
+    _check_known(frame, config)
     for step in config.steps:
-        for name in step.over(frame):
-            if name not in frame.columns:
-                raise ConfigError(
-                    f"step `{step.step}` must name numeric columns, got `{name}`; {did_you_mean(name, frame.columns)}"
-                )
-            if step.needs_positive:
-                _require_positive(frame, name, step.step)
-    expressions = [expression for step in config.steps for expression in step.expressions(frame)]
+        _check_step(frame, step, config)
+    for name in config.categorical:
+        require_categories(frame, name, "features.categorical")
+    made = [
+        (expression, _is_known(step, frame, config)) for step in config.steps for expression in step.expressions(frame)
+    ]
+    categories = {name: vocabulary(frame, name) for name in config.categorical}
+    made += [(codes(frame, name, labels).alias(name), name in config.known) for name, labels in categories.items()]
+    names = _names([expression for expression, _ in made])
+    return FeatureTable(
+        names=names,
+        x=_compute(frame, [expression for expression, _ in made], names),
+        usable=_position(frame) >= max((step.lookback for step in config.steps), default=0),
+        known=tuple(index for index, (_, is_known) in enumerate(made) if is_known),
+        categories=categories,
+        preprocess=config.preprocess,
+    )
+
+
+def _check_known(frame: Frame, config: FeaturesConfig) -> None:
+    columns = [*frame.columns, *frame.texts, CALENDAR]
+    for name in config.known:
+        if name not in columns:
+            raise ConfigError(f"features.known must name columns, got `{name}`; {did_you_mean(name, columns)}")
+        if name in (frame.price, frame.high):
+            raise ConfigError(f"features.known must not name a price, got `{name}`: its future is what models predict")
+
+
+def _check_step(frame: Frame, step: Step, config: FeaturesConfig) -> None:
+    for name in step.over(frame):
+        if name not in frame.columns:
+            raise ConfigError(
+                f"step `{step.step}` must name numeric columns, got `{name}`; {did_you_mean(name, frame.columns)}"
+            )
+        if step.needs_positive:
+            _require_positive(frame, name, step.step)
+    for name in step.over_text():
+        require_categories(frame, name, f"step `{step.step}`")
+    if step.looks_ahead and not _is_known(step, frame, config):
+        raise ConfigError(
+            f"step `{step.step}` reads ahead and may do so only for columns known in advance, got "
+            f"{', '.join(step.over(frame))}; if it is published before, name it in features.known"
+        )
+
+
+def _is_known(step: Step, frame: Frame, config: FeaturesConfig) -> bool:
+    """Whether the step is made of nothing but what is known in advance."""
+    reads = {*step.over(frame), *step.over_text()} or {CALENDAR}
+    return reads <= set(config.known)
+
+
+def _names(expressions: list[pl.Expr]) -> tuple[str, ...]:
     names = tuple(expression.meta.output_name() for expression in expressions)
     if not names:
         raise ConfigError("features.steps must make at least one feature, got none")
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"each feature may be made once, got {', '.join(sorted(twice))} twice in features.steps")
+    return names
+
+
+def _compute(frame: Frame, expressions: list[pl.Expr], names: tuple[str, ...]) -> NDArray[np.float32]:
+    """(rows, features); all expressions in one pass."""
     table = frame.table.select(pl.col(SERIES), *(expression.cast(pl.Float32) for expression in expressions))
     x = np.ascontiguousarray(table.drop(SERIES).fill_null(float("nan")).to_numpy(order="c"))
     if np.isinf(x).any():
@@ -65,9 +132,12 @@ def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
             f"a feature must be finite or unknown, got infinity in `{worst}`; mend the column it is made of, or leave "
             "it out of features.steps"
         )
-    lookback = max(step.lookback for step in config.steps)
-    position = frame.table.select(pl.int_range(pl.len()).over(SERIES)).to_series().to_numpy()
-    return FeatureTable(names, x, position >= lookback)
+    return x
+
+
+def _position(frame: Frame) -> NDArray[np.int64]:
+    """(rows,) how many rows of the series lie before each row."""
+    return frame.table.select(pl.int_range(pl.len()).over(SERIES)).to_series().to_numpy()
 
 
 def _require_positive(frame: Frame, name: str, step: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raytrain.features.preprocess import Preprocess
+
 FloatArray = NDArray[np.float32]
 
 
@@ -17,18 +19,20 @@ class Windows:
     """
 
     table: FloatArray
-    """(rows, features), series after series, dates rising."""
+    """(rows, features), series after series, dates rising; may be mapped from disk, and is only read."""
     ends: NDArray[np.int64]
     steps: int
+    preprocess: Preprocess | None = None
+    """Applied to the windows on their way out, so that no process keeps a transformed table of its own."""
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def __getitem__(self, rows: Any, /) -> FloatArray:
-        """The chosen windows as an array (k, steps, features)."""
+        """The chosen windows as a new array (k, steps, features)."""
         ends = self.ends[rows]
         windows: FloatArray = self.table[ends[..., None] + np.arange(1 - self.steps, 1)]
-        return windows
+        return windows if self.preprocess is None else self.preprocess.apply_in_place(windows)
 
     @property
     def shape(self) -> tuple[int, int, int]:

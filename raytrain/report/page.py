@@ -6,9 +6,12 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from raytrain.features.correlations.table import Correlations
 from raytrain.report.actual import actual_plots
+from raytrain.report.correlations import correlations_section
 from raytrain.report.costs import costs
 from raytrain.report.decisions import candidates, headline, matrix, scale_text, verdict_counts
+from raytrain.report.diagnostics import section
 from raytrain.report.folds import fold_tables, shade
 from raytrain.report.forecasts import MAX_ROWS, band_text, fans, forecast_rows
 from raytrain.report.timeline import family_colours, timeline
@@ -26,6 +29,21 @@ def render(view: RunView) -> str:
         polars.exceptions.ColumnNotFoundError: a column of a table with rows is missing.
     """
     return _environment().get_template("page.jinja").render(_context(view))
+
+
+def render_check(diagnostics: Mapping[str, Any]) -> str:
+    """The page of a check: what was found in a table before training.
+
+    Args:
+        diagnostics: the content of `diagnostics.json`.
+    """
+    about = {name: diagnostics[name] for name in ("source", "rows", "series")}
+    return _environment().get_template("check.jinja").render(about, diagnostics=section(diagnostics))
+
+
+def render_correlations(found: Correlations) -> str:
+    """The page of a comparison of columns."""
+    return _environment().get_template("correlate.jinja").render(correlations=correlations_section(found))
 
 
 def _environment() -> Environment:
@@ -65,6 +83,7 @@ def _context(view: RunView) -> dict[str, Any]:
         "actual_band": band_text(view.predictions),
         "folds": fold_tables(view.fold_scores),
         "timeline": timeline(view.fits, summary["lower_bound_s"]),
+        "diagnostics": section(summary["diagnostics"]) if "diagnostics" in summary else None,
         "costs": costs(view.fits),
         "colours": family_colours(view.fits),
         "failures": view.failures[:MAX_FAILURES],

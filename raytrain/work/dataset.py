@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from raytrain.data.atomic import whole_folder
 from raytrain.data.frame import DATE, SERIES, Frame
 from raytrain.features.build import FeatureTable
+from raytrain.features.preprocess import PreprocessConfig
 from raytrain.features.targets import TargetConfig, build_target
 from raytrain.folds import Fold, train_rows
 
@@ -27,7 +28,8 @@ class Dataset:
     """Arrays row for row, ordered by series, then date: in memory when built, memory-mapped when opened."""
 
     meta: Mapping[str, Any]
-    """Names of the features, the series and the targets."""
+    """Names of the features, the series and the targets; which features are known in advance (`known`, indices) and
+    which hold codes (`categories`, feature -> labels in the order of their codes); how inputs are preprocessed."""
     arrays: Mapping[str, NDArray[Any]]
 
     @classmethod
@@ -48,7 +50,14 @@ class Dataset:
             label_date = labels["label_date"].dt.timestamp("ns").fill_null(UNKNOWN_DATE)
             arrays[f"y-{target.name}"] = labels["y"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
             arrays[f"label_date-{target.name}"] = label_date.to_numpy()
-        meta = {"features": list(features.names), "series": frame.series, "targets": [one.name for one in targets]}
+        meta = {
+            "features": list(features.names),
+            "known": list(features.known),
+            "categories": {name: list(labels) for name, labels in features.categories.items()},
+            "preprocess": features.preprocess.model_dump(),
+            "series": frame.series,
+            "targets": [one.name for one in targets],
+        }
         return cls(meta, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
     @classmethod
@@ -78,6 +87,16 @@ class Dataset:
     def x(self) -> NDArray[np.float32]:
         """(rows, features)."""
         return self.arrays["x"]
+
+    @property
+    def categorical(self) -> list[int]:
+        """Indices of the features that hold codes."""
+        return [self.meta["features"].index(name) for name in self.meta["categories"]]
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        """How inputs are prepared for the families that want them scaled."""
+        return PreprocessConfig.model_validate(self.meta["preprocess"])
 
     @property
     def date(self) -> NDArray[np.int64]:
@@ -112,7 +131,7 @@ class Dataset:
         A fold's hash does not depend on the other folds, nor on rows after its block.
         """
         ends = sorted({fold.test_end for fold in folds})
-        total = {end: hashlib.sha256(json.dumps(self.meta["features"]).encode()) for end in ends}
+        total = {end: hashlib.sha256(json.dumps(self._form()).encode()) for end in ends}
         starts = np.flatnonzero(np.diff(self.series, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(self.series)], strict=True):
             name = hashlib.sha256(self.meta["series"][self.series[start]].encode()).digest()
@@ -126,6 +145,13 @@ class Dataset:
                 if upto > start:
                     total[end].update(name + b"".join(digest.digest() for _, digest in arrays))
         return {fold.name: total[fold.test_end].hexdigest() for fold in folds}
+
+    def _form(self) -> Any:
+        """What models are told of the features beside their values."""
+        features, preprocess = self.meta["features"], self.preprocess
+        if not self.categorical and preprocess == PreprocessConfig():
+            return features
+        return [features, self.categorical, preprocess.model_dump()]
 
     def label_hash(self, fold: Fold, target: str) -> str:
         """Hash of the labels that the fold trains on."""

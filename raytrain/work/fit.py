@@ -135,10 +135,11 @@ class Inputs:
 
     dataset: Dataset
     target: str
-    table: NDArray[np.float32]
     steps: int
+    """Rows in a window; 0 for a family that sees one row at a time."""
     train: NDArray[np.int64]
     test: NDArray[np.int64]
+    preprocess: Preprocess | None
     y_scale: float
 
     @classmethod
@@ -157,16 +158,25 @@ class Inputs:
                 f"{spec.label}: a fit needs rows to train on and to predict, got {len(train)} and {len(test)} with "
                 f"{steps} row(s) of look-back; lower the window, or start the folds later"
             )
-        table, y_scale = dataset.x, 1.0
-        if family.scaled:
-            table = Preprocess.fit(dataset.x[train]).apply(dataset.x)
-            if spec.task == "regression":
-                y_scale = float(np.std(dataset.y(spec.target)[train], dtype=np.float64)) or 1.0
-        return cls(dataset, spec.target, table, steps if family.inputs == "windows" else 0, train, test, y_scale)
+        y_scale = 1.0
+        if family.scaled and spec.task == "regression":
+            y_scale = float(np.std(dataset.y(spec.target)[train], dtype=np.float64)) or 1.0
+        return cls(
+            dataset=dataset,
+            target=spec.target,
+            steps=steps if family.inputs == "windows" else 0,
+            train=train,
+            test=test,
+            preprocess=_fit_preprocess(dataset, train, scaled=family.scaled),
+            y_scale=y_scale,
+        )
 
     def samples(self, rows: NDArray[np.int64]) -> Samples:
-        """Model inputs for these rows."""
-        return Windows(self.table, rows, self.steps) if self.steps else self.table[rows]
+        """Model inputs for these rows; windows stay in the dataset until they are asked for."""
+        if self.steps:
+            return Windows(self.dataset.x, rows, self.steps, self.preprocess)
+        chosen = self.dataset.x[rows]
+        return chosen if self.preprocess is None else self.preprocess.apply_in_place(chosen)
 
     def training_data(self) -> FitData:
         """The training rows."""
@@ -183,6 +193,14 @@ class Inputs:
     def unscale(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Predictions in the target's own unit."""
         return values * np.float32(self.y_scale) if self.y_scale != 1.0 else values
+
+
+def _fit_preprocess(dataset: Dataset, train: NDArray[np.int64], *, scaled: bool) -> Preprocess | None:
+    """What the inputs go through; None for nothing."""
+    categorical = dataset.categorical
+    if scaled:
+        return Preprocess.fit(dataset.x, train, dataset.preprocess, categorical)
+    return Preprocess.fit_codes(dataset.x, train, categorical) if categorical else None
 
 
 def _usable_from(dataset: Dataset, steps: int) -> NDArray[np.bool_]:

@@ -1,9 +1,23 @@
-"""A small raw table of two series, as a person would bring it."""
+"""A small raw table of two series, as a person would bring it, and where it may come from."""
 
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import polars as pl
 import pytest
+
+from raytrain.data import DataConfig
+from raytrain.data.export import ExportConfig, export
+from raytrain.data.sources import open_source
 
 
 @pytest.fixture
@@ -25,3 +39,148 @@ def bars() -> pl.DataFrame:
         for name, start in (("A", 10.0), ("B", 20.0))
     ]
     return pl.concat(parts)
+
+
+@pytest.fixture
+def snapshot(bars: pl.DataFrame, tmp_path: Path) -> Path:
+    """The bars as the one snapshot of an export folder."""
+    path = tmp_path / "source" / "bars.parquet"
+    path.parent.mkdir()
+    bars.write_parquet(path)
+    config = ExportConfig(out=tmp_path / "out", data=DataConfig(kind="parquet", path=str(path)))
+    return export(open_source(config.data), config).snapshot.folder
+
+
+class FakeBigQuery(ThreadingHTTPServer):
+    """Speaks the four REST calls that the client makes, over one table in memory, and fails on request."""
+
+    daemon_threads = True
+    table: pl.DataFrame
+    queries: list[dict[str, Any]]
+    """The body of each query that was started."""
+    calls: list[str]
+    """`table`, `query`, `job` or `page` for each request."""
+    faults: dict[str, list[str]]
+    """What goes wrong with the next requests of a kind: an HTTP status and a reason, `reset`, `half` or `hang`."""
+    lost_rows: int = 0
+    """Rows that are announced and never sent."""
+
+    def __init__(self, table: pl.DataFrame) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.table, self.queries, self.calls, self.faults = table, [], [], {}
+        self.answers: dict[str, pl.DataFrame] = {}
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed or gave up is no news."""
+
+    def start_query(self, body: dict[str, Any]) -> str:
+        self.queries.append(body)
+        given = {one["name"]: one["parameterValue"]["value"] for one in body["queryParameters"]}
+        rows = self.table.filter(
+            pl.col("date").cast(pl.String) >= given.get("first", ""),
+            pl.col("date").cast(pl.String) < given.get("end", "9"),
+        )
+        names = re.findall(r"`(\w+)`", body["query"].partition(" FROM ")[0])
+        job = f"job-{len(self.queries)}"
+        self.answers[job] = rows.select(names).sort("date", maintain_order=True)
+        return job
+
+    def page(self, job: str, start: int, most: int) -> dict[str, Any]:
+        rows = self.answers[job]
+        there = rows.height - self.lost_rows
+        cells = rows[start : min(start + most, there)].with_columns(
+            pl.col(pl.Boolean).cast(pl.String), pl.col(pl.Date, pl.Float64, pl.Int64).cast(pl.String)
+        )
+        more = {"pageToken": str(start + most)} if most and start + most < there else {}
+        sent = {"rows": [{"f": [{"v": value} for value in row]} for row in cells.iter_rows()]} if most else {}
+        about = {"jobComplete": True, "schema": fields(rows), "totalRows": str(rows.height)}
+        return about | {"jobReference": self.reference(job)} | sent | more
+
+    def reference(self, job: str) -> dict[str, str]:
+        return {"projectId": "shop", "jobId": job, "location": "EU"}
+
+
+def fields(table: pl.DataFrame) -> dict[str, Any]:
+    """The table's schema as BigQuery tells it."""
+    names = {pl.Date: "DATE", pl.String: "STRING", pl.Float64: "FLOAT", pl.Int64: "INTEGER", pl.Boolean: "BOOLEAN"}
+    return {"fields": [{"name": name, "type": names[type(kind)]} for name, kind in table.schema.items()]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeBigQuery
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        given = {name: values[0] for name, values in parse_qs(url.query).items()}
+        *_, kind, name = url.path.split("/")
+        if kind == "tables":
+            reference = {"projectId": "shop", "datasetId": "prices", "tableId": name}
+            self._answer("table", lambda: {"tableReference": reference, "schema": fields(self.server.table)})
+        elif name not in self.server.answers:
+            self._send(404, {"error": {"code": 404, "message": f"no job {name}", "errors": [{"reason": "notFound"}]}})
+        elif kind == "jobs":
+            self._answer("job", lambda: self._job(name))
+        else:
+            start, most = int(given.get("pageToken", 0)), int(given.get("maxResults", 500))
+            self._answer("page", lambda: self.server.page(name, start, most))
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(
+            "query",
+            lambda: {"jobReference": self.server.reference(self.server.start_query(body))} | {"jobComplete": False},
+        )
+
+    def _job(self, name: str) -> dict[str, Any]:
+        where = {"projectId": "shop", "datasetId": "_hidden", "tableId": name}
+        configuration = {"jobType": "QUERY", "query": {"query": "SELECT", "destinationTable": where}}
+        return {
+            "jobReference": self.server.reference(name),
+            "configuration": configuration,
+            "status": {"state": "DONE"},
+        }
+
+    def _answer(self, kind: str, make: Callable[[], dict[str, Any]]) -> None:
+        self.server.calls.append(kind)
+        waiting = self.server.faults.get(kind, [])
+        fault = waiting.pop(0) if waiting else ""
+        if fault == "hang":
+            self.server.released.wait()
+        elif fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+        elif fault in ("", "half"):
+            self._send(200, make(), share=0.5 if fault else 1.0)
+        else:
+            status, _, reason = fault.partition(" ")
+            self._send(int(status), {"error": {"code": int(status), "message": reason, "errors": [{"reason": reason}]}})
+
+    def _send(self, status: int, answer: dict[str, Any], share: float = 1.0) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: int(len(body) * share)])
+        self.close_connection = share < 1
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def bigquery(bars: pl.DataFrame) -> Iterator[FakeBigQuery]:
+    """A server that has the bars in `shop.prices.daily`."""
+    with FakeBigQuery(bars) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()

@@ -1,7 +1,7 @@
 """The feature table: its form, its refusals, and that no value looks ahead or into another series."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -12,22 +12,11 @@ from hypothesis import strategies as st
 from raytrain.data import Frame
 from raytrain.errors import ConfigError, DataError
 from raytrain.features.build import FeaturesConfig, build
+from raytrain.features.steps import AnyStep
 
 AsFrame = Callable[..., Frame]
-EVERY_STEP = FeaturesConfig.model_validate(
-    {
-        "steps": [
-            {"step": "as_is", "columns": ["other"]},
-            {"step": "lag", "columns": ["close", "other"], "rows": [1, 3]},
-            {"step": "log_return", "rows": [1, 5]},
-            {"step": "difference", "columns": ["other"], "rows": [1, 5]},
-            {"step": "volatility", "rows": [5, 10]},
-            {"step": "zscore", "columns": ["close", "other"], "rows": [5, 10]},
-            {"step": "rsi", "rows": 6},
-            {"step": "calendar"},
-        ]
-    }
-)
+OBSERVED = {"close": 1.0, "high": 1.1, "low": 0.9, "open": 1.05, "other": 1.0}
+"""What becomes noise, and how the noise of one column stands to that of another."""
 
 
 def steps(*fields: dict[str, Any]) -> FeaturesConfig:
@@ -35,12 +24,18 @@ def steps(*fields: dict[str, Any]) -> FeaturesConfig:
 
 
 def test_the_form_of_the_table(frame: Frame) -> None:
-    found = build(frame, EVERY_STEP)
+    found = build(frame, steps({"step": "lag", "columns": ["close", "other"], "rows": [1, 3]}, {"step": "calendar"}))
     assert found.x.shape == (280, len(found.names))
     assert (found.x.dtype, found.usable.dtype) == (np.float32, np.bool_)
     assert found.x.flags.c_contiguous
-    assert found.names[:5] == ("other", "close_lag_1", "close_lag_3", "other_lag_1", "other_lag_3")
-    np.testing.assert_array_equal(found.usable, np.r_[np.arange(160) >= 10, np.arange(120) >= 10])
+    assert found.names == ("close_lag_1", "close_lag_3", "other_lag_1", "other_lag_3", "dow", "dom", "moy")
+    np.testing.assert_array_equal(found.usable, np.r_[np.arange(160) >= 3, np.arange(120) >= 3])
+
+
+def test_there_is_an_example_of_every_step(examples: dict[str, Any]) -> None:
+    """What is shown below of every step is shown of each new one too."""
+    union = get_args(get_args(AnyStep)[0])
+    assert set(examples) == {get_args(step.model_fields["step"].annotation)[0] for step in union}
 
 
 def test_the_default_steps_fit_any_frame(frame: Frame) -> None:
@@ -49,26 +44,72 @@ def test_the_default_steps_fit_any_frame(frame: Frame) -> None:
     assert not np.isnan(found.x[found.usable]).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(cut=st.integers(1, 158), seed=st.integers(0, 2**31))
-def test_no_value_looks_ahead(cut: int, seed: int, table: pl.DataFrame, as_frame: AsFrame) -> None:
+def test_no_value_looks_ahead(
+    cut: int, seed: int, table: pl.DataFrame, as_frame: AsFrame, every_step: FeaturesConfig
+) -> None:
     """Noise in the place of everything after a date changes no bit before it; so does the end of the table."""
     dates = table["date"].unique().sort()
     future, noise = pl.col("date") > dates[cut], pl.Series(np.random.default_rng(seed).uniform(1, 900, table.height))
     poisoned = table.with_columns(
-        pl.when(future).then(noise).otherwise(pl.col(name)).alias(name) for name in ("close", "high", "other")
+        *(pl.when(future).then(noise * share).otherwise(name).alias(name) for name, share in OBSERVED.items()),
+        pl.when(future).then(pl.lit("new")).otherwise("mood").alias("mood"),
     )
     past = (table["date"] <= dates[cut]).to_numpy()
-    expected = build(as_frame(table), EVERY_STEP).x[past]
-    assert build(as_frame(poisoned), EVERY_STEP).x[past].tobytes() == expected.tobytes()
-    assert build(as_frame(table.filter(~future)), EVERY_STEP).x.tobytes() == expected.tobytes()
+    expected = build(as_frame(table), every_step).x[past]
+    assert build(as_frame(poisoned), every_step).x[past].tobytes() == expected.tobytes()
+    assert build(as_frame(table.filter(~future)), every_step).x.tobytes() == expected.tobytes()
 
 
-def test_series_do_not_leak_into_each_other(table: pl.DataFrame, as_frame: AsFrame) -> None:
-    alone = build(as_frame(table.filter(series_id="B")), EVERY_STEP)
-    both = build(as_frame(table), EVERY_STEP)
-    assert both.x[160:].tobytes() == alone.x.tobytes()
+def test_series_do_not_leak_into_each_other(table: pl.DataFrame, as_frame: AsFrame, every_step: FeaturesConfig) -> None:
+    """Only the codes of categories are shared."""
+    alone = build(as_frame(table.filter(series_id="B")), every_step)
+    both = build(as_frame(table), every_step)
+    assert both.names == alone.names
+    assert both.x[160:, :-1].tobytes() == alone.x[:, :-1].tobytes()
     np.testing.assert_array_equal(both.usable[160:], alone.usable)
+
+
+def test_features_made_of_known_columns_are_known(frame: Frame) -> None:
+    config = {
+        "steps": [
+            {"step": "lag", "columns": ["event"], "rows": [1]},
+            {"step": "spread", "left": "close", "right": "event"},
+            {"step": "calendar"},
+            {"step": "days_to", "column": "event"},
+            {"step": "regime", "column": "mood", "categories": ["wild"]},
+        ],
+        "categorical": ["mood"],
+    }
+
+    def known(*names: str) -> set[str]:
+        found = build(frame, FeaturesConfig.model_validate(config | {"known": names}))
+        return {found.names[index] for index in found.known}
+
+    assert known("event") == {"event_lag_1", "days_to_event"}
+    assert known("event", "calendar") == {"event_lag_1", "dow", "dom", "moy", "days_to_event"}
+    assert known("event", "mood") == {"event_lag_1", "days_to_event", "mood_is_wild", "mood"}
+
+
+def test_the_calendar_is_known_when_nothing_is_said(frame: Frame) -> None:
+    found = build(frame, FeaturesConfig())
+    assert [found.names[index] for index in found.known] == ["dow", "dom", "moy"]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (["evnt"], "features.known must name columns, got `evnt`; did you mean `event`?"),
+        (["close"], "features.known must not name a price, got `close`"),
+        (["calendar"], "step `days_to` reads ahead and may do so only for columns known in advance, got event"),
+    ],
+)
+def test_what_is_not_known_in_advance_is_refused(known: list[str], said: str, frame: Frame) -> None:
+    config = FeaturesConfig.model_validate({"steps": [{"step": "days_to", "column": "event"}], "known": known})
+    with pytest.raises(ConfigError) as error:
+        build(frame, config)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +126,11 @@ def test_series_do_not_leak_into_each_other(table: pl.DataFrame, as_frame: AsFra
         ),
         (steps({"step": "rsi", "rows": 5}, {"step": "rsi", "rows": 5}), "got close_rsi_5 twice"),
         (steps(), "at least one feature, got none"),
+        (steps({"step": "spread", "left": "close", "right": "othr"}), "got `othr`; did you mean `other`?"),
+        (steps({"step": "atr", "low": "lo"}), "got `lo`"),
+        (steps({"step": "regime", "column": "mod", "categories": ["a"]}), "got `mod`; did you mean `mood`?"),
+        (FeaturesConfig(categorical=("modd",)), "features.categorical must name a column of the frame, got `modd`"),
+        (FeaturesConfig(categorical=("date",)), "got `date`"),
     ],
 )
 def test_wrong_steps_are_refused(config: FeaturesConfig, said: str, frame: Frame) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raytrain.features.preprocess import Preprocess
 from raytrain.features.windows import Windows, ends_with_history
 
 TABLE = np.arange(60, dtype=np.float32).reshape(20, 3)
@@ -43,3 +44,16 @@ def test_more_steps_than_rows_leave_no_window() -> None:
     assert not ends_with_history(np.array([], dtype=int), 3).any()
     none = Windows(TABLE, np.array([], dtype=np.int64), 21)
     assert (len(none), none.shape, none[:].shape) == (0, (0, 21, 3), (0, 21, 3))
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(2, 5), np.array([4, 0, 4]), np.array([], dtype=int)])
+def test_preprocessing_on_the_way_out_is_preprocessing_the_table(rows: object) -> None:
+    """To the bit, and the table stays as it is."""
+    table = np.random.default_rng(0).normal(5, 3, (20, 3)).astype(np.float32)
+    table[3, 1] = np.nan
+    before, preprocess, ends = table.tobytes(), Preprocess.fit(table[:15]), np.flatnonzero(ends_with_history(SERIES, 4))
+    found = Windows(table, ends, 4, preprocess)
+    former = Windows(preprocess.apply(table), ends, 4)
+    assert found.shape == former.shape
+    assert found[rows].tobytes() == former[rows].tobytes()
+    assert table.tobytes() == before

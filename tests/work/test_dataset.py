@@ -1,6 +1,9 @@
 """The dataset on disk is the one in memory, and hashes see the past only."""
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from hypothesis import strategies as st
 
 from raytrain.data import Frame
 from raytrain.data.frame import DATE
+from raytrain.features.build import FeaturesConfig, build
+from raytrain.features.preprocess import PreprocessConfig
 from raytrain.folds import Fold, FoldsConfig, walk_forward
 from raytrain.work.dataset import UNKNOWN_DATE, Dataset
 
@@ -24,6 +29,9 @@ DAY_NS = 86_400 * 10**9
 def test_what_is_built(dataset: Dataset, frame: Frame) -> None:
     assert dataset.meta == {
         "features": ["close_ret_1", "close_ret_5", "other_z_10"],
+        "known": [],
+        "categories": {},
+        "preprocess": {"impute": "median", "clip_share": 0.0, "scale": "standard", "clip": 10.0},
         "series": ["A", "B"],
         "targets": list(TARGETS),
     }
@@ -134,7 +142,8 @@ def test_the_future_changes_nothing_before_it(
 @given(row=st.integers(0, 899), array=st.sampled_from(["x", "usable", "date"]))
 def test_seen_hashes_see_every_value_of_the_past(row: int, array: str, dataset: Dataset, folds: list[Fold]) -> None:
     values = dataset.arrays[array].copy()
-    values[row] = ~values[row] if array == "usable" else 7
+    # A date may not pass its neighbours: the dataset is ordered.
+    values[row] = {"x": 7, "usable": ~dataset.usable[row], "date": dataset.date[row] + 1}[array]
     before, after = (
         dataset.seen_hashes(folds),
         Dataset(dataset.meta, dataset.arrays | {array: values}).seen_hashes(folds),
@@ -160,6 +169,38 @@ def test_a_series_that_begins_later_does_not_touch_the_past(
     before, after = alone.seen_hashes(months), dataset.seen_hashes(months)
     same = [fold.name for fold in months if before[fold.name] == after[fold.name]]
     assert same == ["2019-02-01", "2019-03-01"], "B begins on 2019-04-11"
+
+
+def test_what_nobody_configured_is_not_in_the_hash(dataset: Dataset, folds: list[Fold]) -> None:
+    """Results that were stored before there was anything to configure stay."""
+    expected = hashlib.sha256(json.dumps(dataset.meta["features"]).encode())
+    for name, rows in {"A": slice(0, 273), "B": slice(500, 673)}.items():
+        values = [array[rows] for array in (dataset.date, dataset.usable, dataset.x)]
+        series = hashlib.sha256(name.encode()).digest()
+        expected.update(series + b"".join(hashlib.sha256(one.tobytes()).digest() for one in values))
+    early = replace(folds[0], test_end=int(dataset.date[273]))
+    assert dataset.seen_hashes([early]) == {early.name: expected.hexdigest()}
+
+
+@pytest.mark.parametrize("changes", [{"preprocess": {"scale": "robust"}}, {"categories": {"other_z_10": ["a"]}}])
+def test_what_is_configured_is_in_the_hash(changes: dict[str, Any], dataset: Dataset, folds: list[Fold]) -> None:
+    changed = Dataset({**dataset.meta, **changes}, dataset.arrays).seen_hashes(folds)
+    same = {fold for fold, found in dataset.seen_hashes(folds).items() if changed[fold] == found}
+    assert not same
+
+
+def test_what_is_known_and_categorical_goes_along(frame: Frame, tmp_path: Path) -> None:
+    moods = pl.Series("mood", ["calm", "wild", "calm"] * 300)
+    config = FeaturesConfig(categorical=("mood",), known=("mood",), preprocess=PreprocessConfig(scale="robust"))
+    features = build(replace(frame, table=frame.table.with_columns(moods)), config)
+    built = Dataset.build(frame, features, ())
+    opened = Dataset.open(built.save(tmp_path))
+    mood = len(features.names) - 1
+    assert opened.meta == built.meta
+    assert opened.meta["known"] == [mood]
+    assert opened.meta["categories"] == {"mood": ["calm", "wild"]}
+    assert opened.categorical == [mood]
+    assert opened.preprocess == PreprocessConfig(scale="robust")
 
 
 def test_seen_hashes_see_the_names(dataset: Dataset, folds: list[Fold]) -> None:

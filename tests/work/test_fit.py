@@ -1,9 +1,12 @@
 """One fit in this process: the rows it sees, what it costs, and naive's numbers by hand."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,20 +192,93 @@ def test_windows_lie_in_one_series_behind_the_warm_up(specs: Specs, dataset: Dat
     assert inputs.training_data().x.shape == (len(expected), steps, 3)
 
 
-def test_scaling_learns_from_training_rows_only(specs: Specs, dataset: Dataset) -> None:
+@pytest.mark.parametrize(("family", "params"), [("lstm", {"window": 20}), ("mlp", {})])
+def test_scaling_learns_from_training_rows_only(
+    family: str, params: dict[str, Any], specs: Specs, dataset: Dataset
+) -> None:
     spec = specs["return_1w", FOLD]
-    inputs = inputs_of("lstm", spec, dataset, window=20)
+    inputs = inputs_of(family, spec, dataset, **params)
     later = dataset.date > spec.fold.cutoff
     x = np.where(later[:, None], np.float32(1000), dataset.x)
     y = np.where(later, np.float32(50), dataset.y("return_1w"))
-    poisoned = inputs_of("lstm", spec, Dataset(dataset.meta, dataset.arrays | {"x": x, "y-return_1w": y}), window=20)
-    assert poisoned.y_scale == inputs.y_scale
-    np.testing.assert_array_equal(poisoned.table[~later], inputs.table[~later])
-    expected = Preprocess.fit(dataset.x[inputs.train]).apply(dataset.x)
-    np.testing.assert_array_equal(inputs.table, expected)
+    poisoned = Dataset(dataset.meta, dataset.arrays | {"x": x, "y-return_1w": y})
+    other = inputs_of(family, spec, poisoned, **params)
+    assert other.y_scale == inputs.y_scale
+    assert other.samples(inputs.train)[:].tobytes() == inputs.samples(inputs.train)[:].tobytes()
     data = inputs.training_data()
     assert np.std(data.y) == pytest.approx(1, rel=1e-5)
     np.testing.assert_allclose(inputs.unscale(data.y)[:, 0], dataset.y("return_1w")[inputs.train], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "steps"), [("lstm", 20), ("mlp", 1)])
+def test_scaled_inputs_are_those_of_a_scaled_table(family: str, steps: int, specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    inputs = inputs_of(family, spec, dataset, **({"window": steps} if steps > 1 else {}))
+    table = Preprocess.fit(dataset.x[inputs.train]).apply(dataset.x)
+    for rows in (inputs.train, inputs.test):
+        expected = table[rows[:, None] + np.arange(1 - steps, 1)] if steps > 1 else table[rows]
+        assert inputs.samples(rows)[:].tobytes() == expected.tobytes()
+
+
+def test_preprocessing_is_the_configured_one(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    changed = Dataset({**dataset.meta, "preprocess": {"scale": "minmax"}}, dataset.arrays)
+    x = inputs_of("mlp", spec, changed).training_data().x[:]
+    np.testing.assert_allclose((x.min(axis=0), x.max(axis=0)), ([0, 0, 0], [1, 1, 1]), atol=1e-6)
+    trees = inputs_of("lightgbm", spec, changed)
+    np.testing.assert_array_equal(trees.training_data().x[:], dataset.x[trees.train])
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "mlp"])
+def test_a_category_that_begins_after_training_is_unseen(family: str, specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    codes = np.where(dataset.date > spec.fold.cutoff, 2, dataset.date // 10**9 % 2)
+    x = np.column_stack([dataset.x[:, :2], codes]).astype(np.float32)
+    with_codes = Dataset({**dataset.meta, "categories": {"other_z_10": ["a", "b"]}}, dataset.arrays | {"x": x})
+    inputs = inputs_of(family, spec, with_codes)
+    np.testing.assert_array_equal(inputs.samples(inputs.train)[:][:, 2], codes[inputs.train])
+    assert (inputs.samples(inputs.test)[:][:, 2] == 0).all()
+    assert (codes[inputs.test] == 2).all()
+
+
+WORKER = """
+import sys, json
+from pathlib import Path
+import numpy as np, psutil
+from raytrain import families
+from raytrain.work.dataset import Dataset
+from raytrain.work.fit import Inputs
+from raytrain.work.spec import FitSpec
+dataset, spec = Dataset.open(Path(sys.argv[1])), FitSpec.from_dict(json.loads(sys.argv[2]))
+before = psutil.Process().memory_full_info().uss
+inputs = Inputs.make(families.get("lstm"), families.make_params("lstm", {"window": 20}), dataset, spec)
+data = inputs.training_data()
+for start in range(0, len(data.y), 256):
+    data.x[np.arange(start, min(start + 256, len(data.y)))]
+print(psutil.Process().memory_full_info().uss - before, len(data.y))
+"""
+
+
+def test_a_process_keeps_no_table_of_its_own(specs: Specs, dataset: Dataset, tmp_path: Path) -> None:
+    """Every window of a table that another process has mapped, and memory for a part of it only."""
+    wide = Dataset(
+        {**dataset.meta, "features": [f"f{i}" for i in range(800)]},
+        {name: np.tile(array, 40) for name, array in dataset.arrays.items() if name != "x"}
+        | {
+            "x": np.random.default_rng(0).standard_normal((40 * 900, 800), dtype=np.float32),
+            "series": np.repeat(np.arange(80), 450),
+        },
+    )
+    folder = wide.save(tmp_path)
+    # Pages that only one process maps would count as its own.
+    mapped = Dataset.open(folder)
+    assert np.isfinite(mapped.x).all()
+    spec = json.dumps(specs["return_1w", FOLD].to_dict())
+    command = [sys.executable, "-c", WORKER, str(folder), spec]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    private, rows = (int(word) for word in done.stdout.split())
+    assert rows > 20_000
+    assert private < wide.x.nbytes / 2
 
 
 def test_columns_of_quantiles() -> None:
