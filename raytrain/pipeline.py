@@ -147,6 +147,9 @@ def prepare(config: RunConfig) -> Prepared:
     require_rows(dataset, folds, config.targets, config.folds)
     plan = make_plan(dataset, folds, recipes)
     warnings = [*plan.left_out, *overclaims(profile, detect())]
+    newest = frame.table[DATE].max()
+    ended = frame.table.group_by(SERIES, maintain_order=True).agg(pl.col(DATE).max()).filter(pl.col(DATE) < newest)
+    warnings += [f"no forecast for {series}: its last row is of {last:%Y-%m-%d}" for series, last in ended.iter_rows()]
     if frame.left_out:
         warnings.append(f"columns without numbers are left out: {', '.join(frame.left_out)}")
     return Prepared(
@@ -271,6 +274,7 @@ def make_forecast(run: Prepared, runner: Runner, judged: Judged, store: ResultSt
 def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dict[str, Any]:
     """What summary.json says about the fits, the gates, the data and the machine."""
     frame, cores = run.frame, run.profile.pcores
+    data_hash = frame.content_hash()
     statuses = ("ok", "cached", "failed", "timeout", "oom", "skipped", "stopped")
     counts = {"total": len(tally.rows)} | {status: tally.count(status) for status in statuses}
     broken = counts["total"] - counts["ok"] - counts["cached"]
@@ -283,9 +287,10 @@ def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dic
         "gates": [asdict(decision) for decision in decisions],
         "failures": [failure_row(failure) for failure in tally.failures],
         "warnings": list(run.warnings),
+        "data_hash": data_hash,
         "data": {
             "source": frame.source,
-            "hash": frame.content_hash(),
+            "hash": data_hash,
             "rows": frame.table.height,
             "series": frame.series,
             "first_date": str(frame.table[DATE].min()),
