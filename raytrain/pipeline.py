@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -193,7 +194,7 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
             finished = runner.run(run.plan.fits)
             watcher.step("judging the forecasts")
             predictions = collect(run.frame, config.targets, [fit.spec for fit in finished], store)
-            verdict = judge(run, predictions)
+            verdict = judge(run, finished, predictions)
             forecast = make_forecast(run, runner, verdict, store)
         watcher.step("writing the report")
         times = {"started_at": started.isoformat(timespec="seconds"), "wall_s": round(time.monotonic() - clock, 3)}
@@ -240,7 +241,7 @@ class Judged:
     champions: Champions
 
 
-def judge(run: Prepared, predictions: pl.DataFrame) -> Judged:
+def judge(run: Prepared, finished: Sequence[PlannedFit], predictions: pl.DataFrame) -> Judged:
     """Score every family on every target beside naive, and decide."""
     config = run.config
     champions = Champions.read(config.store)
@@ -248,10 +249,11 @@ def judge(run: Prepared, predictions: pl.DataFrame) -> Judged:
         return Judged(scores=pl.DataFrame(), fold_scores=pl.DataFrame(), decisions=(), champions=champions)
     bars = run.frame.table.select(SERIES, DATE, pl.col(run.frame.price).alias("close"))
     scores = score(predictions, bars, config.data.periods_per_year, confidence=config.gates.confidence)
+    planned, done = (Counter((fit.spec.target, fit.spec.family) for fit in fits) for fits in (run.plan.fits, finished))
     return Judged(
         scores=scores,
         fold_scores=score_by_fold(predictions),
-        decisions=decide_all(scores, champions.mape_on(scores, run.params), config.gates),
+        decisions=decide_all(scores, champions.mape_on(scores, run.params), config.gates, planned - done),
         champions=champions,
     )
 
