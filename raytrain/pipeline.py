@@ -275,7 +275,7 @@ def make_forecast(run: Prepared, runner: Runner, judged: Judged, store: ResultSt
 
 def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dict[str, Any]:
     """What summary.json says about the fits, the gates, the data and the machine."""
-    frame, cores = run.frame, run.profile.pcores
+    frame = run.frame
     data_hash = frame.content_hash()
     statuses = ("ok", "cached", "failed", "timeout", "oom", "skipped", "stopped")
     counts = {"total": len(tally.rows)} | {status: tally.count(status) for status in statuses}
@@ -284,8 +284,8 @@ def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dic
         "status": "stopped" if tally.stopped else "partial" if broken else "ok",
         "fits": counts,
         "cpu_s": round(tally.cpu_s, 3),
-        "utilisation": round(tally.cpu_s / (tally.busy_s * cores), 4) if tally.busy_s else None,
-        "lower_bound_s": round(tally.cpu_s / cores, 3),
+        "utilisation": round(tally.cpu_s / (tally.busy_s * tally.cores), 4) if tally.busy_s else None,
+        "lower_bound_s": round(tally.cpu_s / tally.cores, 3),
         "gates": [asdict(decision) for decision in decisions],
         "failures": [failure_row(failure) for failure in tally.failures],
         "warnings": list(run.warnings),
