@@ -12,6 +12,10 @@ import numpy as np
 import polars as pl
 import psutil
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).parents[1]
 MARK = "STARTED_BY_TEST"
