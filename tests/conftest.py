@@ -28,6 +28,16 @@ cluster: {dashboard: false}
 """
 
 
+@pytest.fixture(autouse=True)
+def capped_keras(request: pytest.FixtureRequest) -> None:
+    """TensorFlow takes its threads once, at its first operation: in any order of tests that must be after the cap."""
+    if request.node.get_closest_marker("keras"):
+        from raytrain.engines import keras_loop
+        from raytrain.engines.base import FitContext
+
+        keras_loop.prepare(FitContext())
+
+
 def random_walk(rows: int, seed: int, series: str) -> pl.DataFrame:
     """Business days from 2015 with a geometric random walk and a column of noise."""
     rng = np.random.default_rng(seed)
