@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -147,6 +148,9 @@ def prepare(config: RunConfig) -> Prepared:
     require_rows(dataset, folds, config.targets, config.folds)
     plan = make_plan(dataset, folds, recipes)
     warnings = [*plan.left_out, *overclaims(profile, detect())]
+    newest = frame.table[DATE].max()
+    ended = frame.table.group_by(SERIES, maintain_order=True).agg(pl.col(DATE).max()).filter(pl.col(DATE) < newest)
+    warnings += [f"no forecast for {series}: its last row is of {last:%Y-%m-%d}" for series, last in ended.iter_rows()]
     if frame.left_out:
         warnings.append(f"columns without numbers are left out: {', '.join(frame.left_out)}")
     return Prepared(
@@ -190,7 +194,7 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
             finished = runner.run(run.plan.fits)
             watcher.step("judging the forecasts")
             predictions = collect(run.frame, config.targets, [fit.spec for fit in finished], store)
-            verdict = judge(run, predictions)
+            verdict = judge(run, finished, predictions)
             forecast = make_forecast(run, runner, verdict, store)
         watcher.step("writing the report")
         times = {"started_at": started.isoformat(timespec="seconds"), "wall_s": round(time.monotonic() - clock, 3)}
@@ -237,7 +241,7 @@ class Judged:
     champions: Champions
 
 
-def judge(run: Prepared, predictions: pl.DataFrame) -> Judged:
+def judge(run: Prepared, finished: Sequence[PlannedFit], predictions: pl.DataFrame) -> Judged:
     """Score every family on every target beside naive, and decide."""
     config = run.config
     champions = Champions.read(config.store)
@@ -245,10 +249,11 @@ def judge(run: Prepared, predictions: pl.DataFrame) -> Judged:
         return Judged(scores=pl.DataFrame(), fold_scores=pl.DataFrame(), decisions=(), champions=champions)
     bars = run.frame.table.select(SERIES, DATE, pl.col(run.frame.price).alias("close"))
     scores = score(predictions, bars, config.data.periods_per_year, confidence=config.gates.confidence)
+    planned, done = (Counter((fit.spec.target, fit.spec.family) for fit in fits) for fits in (run.plan.fits, finished))
     return Judged(
         scores=scores,
         fold_scores=score_by_fold(predictions),
-        decisions=decide_all(scores, champions.mape_on(scores, run.params), config.gates),
+        decisions=decide_all(scores, champions.mape_on(scores, run.params), config.gates, planned - done),
         champions=champions,
     )
 
@@ -270,7 +275,8 @@ def make_forecast(run: Prepared, runner: Runner, judged: Judged, store: ResultSt
 
 def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dict[str, Any]:
     """What summary.json says about the fits, the gates, the data and the machine."""
-    frame, cores = run.frame, run.profile.pcores
+    frame = run.frame
+    data_hash = frame.content_hash()
     statuses = ("ok", "cached", "failed", "timeout", "oom", "skipped", "stopped")
     counts = {"total": len(tally.rows)} | {status: tally.count(status) for status in statuses}
     broken = counts["total"] - counts["ok"] - counts["cached"]
@@ -278,14 +284,15 @@ def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dic
         "status": "stopped" if tally.stopped else "partial" if broken else "ok",
         "fits": counts,
         "cpu_s": round(tally.cpu_s, 3),
-        "utilisation": round(tally.cpu_s / (tally.busy_s * cores), 4) if tally.busy_s else None,
-        "lower_bound_s": round(tally.cpu_s / cores, 3),
+        "utilisation": round(tally.cpu_s / (tally.busy_s * tally.cores), 4) if tally.busy_s else None,
+        "lower_bound_s": round(tally.cpu_s / tally.cores, 3),
         "gates": [asdict(decision) for decision in decisions],
         "failures": [failure_row(failure) for failure in tally.failures],
         "warnings": list(run.warnings),
+        "data_hash": data_hash,
         "data": {
             "source": frame.source,
-            "hash": frame.content_hash(),
+            "hash": data_hash,
             "rows": frame.table.height,
             "series": frame.series,
             "first_date": str(frame.table[DATE].min()),

@@ -12,8 +12,13 @@ import numpy as np
 import polars as pl
 import psutil
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).parents[1]
+MARK = "STARTED_BY_TEST"
 TINY = """
 data: {kind: parquet}
 targets: [{kind: return, horizon: 1, label: 1d}, {kind: return, horizon: 5, label: 1w}]
@@ -21,6 +26,16 @@ folds: {test_span: 1q, num_folds: 3}
 tracking: {mlflow: false}
 cluster: {dashboard: false}
 """
+
+
+@pytest.fixture(autouse=True)
+def capped_keras(request: pytest.FixtureRequest) -> None:
+    """TensorFlow takes its threads once, at its first operation: in any order of tests that must be after the cap."""
+    if request.node.get_closest_marker("keras"):
+        from raytrain.engines import keras_loop
+        from raytrain.engines.base import FitContext
+
+        keras_loop.prepare(FitContext())
 
 
 def random_walk(rows: int, seed: int, series: str) -> pl.DataFrame:
@@ -49,7 +64,14 @@ def tiny(tmp_path: Path, table: Path) -> list[str]:
 
 
 @pytest.fixture
-def job_env() -> dict[str, str]:
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Marks the environment of all processes of a test, so that they can be told from those of other runs."""
+    monkeypatch.setenv(MARK, str(tmp_path))
+    return str(tmp_path)
+
+
+@pytest.fixture
+def job_env(mark: str) -> dict[str, str]:
     """The environment of a job: nothing of the tests' own settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("RAYTRAIN_", "RAY_"))}
 
@@ -88,23 +110,20 @@ def summary(tmp_path: Path) -> Callable[[], dict[str, Any]]:
     return lambda: dict(json.loads((tmp_path / "store" / "latest" / "summary.json").read_text()))
 
 
-def ray_processes() -> dict[int, str]:
-    """Pid -> command line of every Ray process of this machine."""
-    found = {}
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if "raylet" in line or "gcs_server" in line or line.startswith("ray::") or "/ray/dashboard/" in line:
-            found[process.pid] = line[:200]
-    return found
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return {}
 
 
 @pytest.fixture
-def ray_before() -> dict[int, str]:
-    """The Ray processes that were there before the test."""
-    return ray_processes()
+def ray_left(mark: str) -> Callable[[], dict[int, str]]:
+    """Pid -> command line of the processes that this test's jobs have started and that still live."""
 
+    def left() -> dict[int, str]:
+        others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+        found = [process for process in others if _environment(process).get(MARK) == mark]
+        return {process.pid: " ".join(process.cmdline()).strip() for process in found}
 
-@pytest.fixture
-def ray_left(ray_before: dict[int, str]) -> Callable[[], dict[int, str]]:
-    """The Ray processes that the test has started and that still live."""
-    return lambda: {pid: line for pid, line in ray_processes().items() if pid not in ray_before}
+    return left

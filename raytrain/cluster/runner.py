@@ -32,6 +32,8 @@ class Tally:
     stopped: bool = False
     busy_s: float = 0.0
     """Seconds during which fits were running."""
+    cores: int = 1
+    """Cores of the cluster, or of the machine while no cluster was needed."""
 
     def count(self, status: str) -> int:
         """Fits with this status."""
@@ -64,6 +66,7 @@ class Runner:
         self._stack = ExitStack()
         self._began = time.monotonic()
         self._num_sets = 0
+        self.tally.cores = self.profile.pcores
         sweep(self.store.root)
         inflight.sweep(self.store.root)
         self.store.sweep()
@@ -94,6 +97,7 @@ class Runner:
         if self.cluster is None:
             self.senses = self._stack.enter_context(Senses(self.sensor))
             self.cluster = self._stack.enter_context(open_cluster(self.profile, self.config, self.store.root))
+            self.tally.cores = self.cluster.cores
             self.announce(self.cluster)
         offset = time.monotonic() - self._began
         self._num_sets += 1

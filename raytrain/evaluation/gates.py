@@ -6,6 +6,7 @@ The absolute rules (MAPE, Sharpe) are the user's, and measure the market's calm 
 
 from collections.abc import Callable, Mapping
 from math import isfinite
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import polars as pl
@@ -56,7 +57,12 @@ class GatesConfig(Section):
         return merge(table, lines)
 
 
-def decide_all(scores: pl.DataFrame, champion_mape: Mapping[str, float], config: GatesConfig) -> tuple[Decision, ...]:
+def decide_all(
+    scores: pl.DataFrame,
+    champion_mape: Mapping[str, float],
+    config: GatesConfig,
+    missing_fits: Mapping[tuple[str, str], int] = MappingProxyType({}),
+) -> tuple[Decision, ...]:
     """Decide on every row of `raytrain.evaluation.scores.score`, in its order.
 
     Args:
@@ -64,9 +70,16 @@ def decide_all(scores: pl.DataFrame, champion_mape: Mapping[str, float], config:
         champion_mape: MAPE of the production recipe by target, on the same cut-offs; a target without one has no
             champion yet.
         config: thresholds.
+        missing_fits: (target, family) -> planned fits without a result.
     """
     return tuple(
-        decide(row, (row["skill_low"], row["skill_high"]), champion_mape.get(row["target"]), config)
+        decide(
+            row,
+            (row["skill_low"], row["skill_high"]),
+            champion_mape.get(row["target"]),
+            config,
+            missing_fits=sum(missing_fits.get((row["target"], family), 0) for family in {row["family"], NAIVE}),
+        )
         for row in scores.iter_rows(named=True)
     )
 
@@ -76,6 +89,8 @@ def decide(
     interval: tuple[float | None, float | None],
     champion_mape: float | None,
     config: GatesConfig,
+    *,
+    missing_fits: int = 0,
 ) -> Decision:
     """PROMOTE when every rule passes; REJECT when there is no skill, or none can be computed; HOLD otherwise.
 
@@ -87,8 +102,10 @@ def decide(
         interval: (low, high) of its skill at `config.confidence`.
         champion_mape: MAPE of the production recipe on the same cut-offs; None when there is no champion yet.
         config: thresholds.
+        missing_fits: planned fits of the family, or of naive beside it, that have no result. A part of the folds is
+            never enough to be promoted: it may be the lucky part.
     """
-    rules = _rules(scores_row, interval[0], champion_mape, config)
+    rules = (*_complete(missing_fits), *_rules(scores_row, interval[0], champion_mape, config))
     verdict, reason = _verdict(scores_row, rules)
     return Decision(
         family=scores_row["family"],
@@ -101,6 +118,13 @@ def decide(
         first_date=_iso(scores_row["first_date"]),
         last_date=_iso(scores_row["last_date"]),
     )
+
+
+def _complete(missing_fits: int) -> tuple[Rule, ...]:
+    if not missing_fits:
+        return ()
+    text = f"{missing_fits} of the fits to compare have no result, must be 0"
+    return (Rule(name="complete", passed=False, value=float(missing_fits), threshold=0.0, text=text),)
 
 
 def _rules(

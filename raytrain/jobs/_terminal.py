@@ -74,10 +74,11 @@ def _headline(status: Status) -> str:
 
 
 def _live_view(status: Status) -> Group:
-    table = Table.grid(padding=(0, 2))
+    bar, running = Table.grid(), Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=status.total, completed=status.done, width=60))
     for label, lane, seconds in status.running:
-        table.add_row(Text(lane, style="cyan"), Text(label), Text(duration(seconds), style="dim"))
-    return Group(Text(_headline(status)), ProgressBar(total=status.total, completed=status.done, width=60), table)
+        running.add_row(Text(lane, style="cyan"), Text(label), Text(duration(seconds), style="dim"))
+    return Group(Text(_headline(status)), bar, running)
 
 
 def duration(seconds: float) -> str:
@@ -130,12 +131,13 @@ def counts_line(summary: Mapping[str, Any]) -> str:
     return f"{fits['total']} fits: {', '.join(parts)}; {duration(summary['wall_s'])}{share}"
 
 
-def places(store: Path, run: Path, dashboard: str | None) -> Table:
+def places(store: Path, run: Path, dashboard: str | None, *, tracked: bool) -> Table:
     """Where everything is."""
     table = Table.grid(padding=(0, 2))
     table.add_row("report", str(run / "report.html"))
     table.add_row("run folder", str(run))
-    table.add_row("MLflow", f"sqlite:///{store / 'mlflow.db'}   (make dashboard shows it)")
+    mlflow = f"sqlite:///{store / 'mlflow.db'}, shown by `make dashboard`"
+    table.add_row("MLflow", mlflow if tracked else "off: tracking.mlflow is false")
     ray = f"{dashboard} while fits run; it asks for what `ray get-auth-token` prints" if dashboard else "not started"
     table.add_row("Ray dashboard", ray)
     return table

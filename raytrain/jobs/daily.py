@@ -32,7 +32,7 @@ def daily(config: RunConfig, options: argparse.Namespace) -> int:
     for warning in summary["warnings"]:
         console.print(f"note: {warning}", markup=False, highlight=False)
     console.print(_terminal.counts_line(summary), highlight=False)
-    console.print(_terminal.places(config.store, folder.path, progress.dashboard))
+    console.print(_terminal.places(config.store, folder.path, progress.dashboard, tracked=config.tracking.mlflow))
     if summary["status"] != "ok":
         console.print(
             f"to go on: {shlex.join([sys.executable, *sys.orig_argv[1:]])}",

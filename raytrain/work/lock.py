@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from raytrain.errors import StoreLocked
+from raytrain.errors import ConfigError, StoreLocked
 
 
 @contextmanager
@@ -18,16 +18,19 @@ def hold(store: Path, what: str) -> Iterator[None]:
 
     Raises:
         StoreLocked: another run holds it; the message names that run.
+        ConfigError: nothing can be written there.
     """
-    store.mkdir(parents=True, exist_ok=True)
     note = store / "lock.json"
     lock = FileLock(store / ".lock")
     try:
+        store.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise StoreLocked(
             f"one run at a time may hold {store}, now it is {_holder(note)}; wait for it or end it"
         ) from None
+    except OSError as error:
+        raise ConfigError(f"store must be a folder that can be written, got {store} ({error}); name another") from None
     try:
         note.write_text(json.dumps({"pid": os.getpid(), "what": what, "since": time.strftime("%Y-%m-%d %H:%M:%S")}))
         yield

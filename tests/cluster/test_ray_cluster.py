@@ -46,8 +46,8 @@ def test_a_cluster_is_shaped_like_the_profile_and_leaves_nothing(
         assert stat.S_IMODE((Path("/tmp/ray") / session).stat().st_mode) & 0o077 == 0
         assert stat.S_IMODE((Path.home() / ".ray" / "auth_token").stat().st_mode) & 0o077 == 0
     assert not (tmp_path / "ray.json").exists()
-    for pid in ray_left():
-        psutil.Process(pid).wait(timeout=10)
+    psutil.wait_procs([psutil.Process(pid) for pid in ray_left()], timeout=10)
+    assert not ray_left()
 
 
 def test_a_run_uses_the_cluster_that_ray_address_names_and_leaves_it(

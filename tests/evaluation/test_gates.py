@@ -204,3 +204,17 @@ def test_a_planted_predictable_series_is_promoted_and_noise_is_not(
     assert verdicts == {"knows": "PROMOTE", "naive": "HOLD", "wrong": "REJECT"}
     beside_a_better_champion = {d.family: d for d in decide_all(scores, {"return_1w": 1e-4}, DEFAULT)}
     assert beside_a_better_champion["knows"].reason.startswith("drift fails")
+
+
+def test_a_part_of_the_folds_is_never_enough() -> None:
+    complete = decide(scores_row(), GOOD_INTERVAL, None, DEFAULT)
+    partial = decide(scores_row(), GOOD_INTERVAL, None, DEFAULT, missing_fits=2)
+    assert (complete.verdict, partial.verdict) == ("PROMOTE", "HOLD")
+    assert partial.reason == "complete fails: 2 of the fits to compare have no result, must be 0"
+
+
+@pytest.mark.parametrize(("missing", "verdict"), [("lightgbm", "HOLD"), ("naive", "HOLD"), ("xgboost", "PROMOTE")])
+def test_what_is_missing_beside_the_family_counts_too(missing: str, verdict: str) -> None:
+    scores = pl.DataFrame([scores_row(skill_low=0.01, skill_high=0.05)])
+    (decision,) = decide_all(scores, {}, DEFAULT, {("return_1w", missing): 1})
+    assert decision.verdict == verdict

@@ -126,6 +126,17 @@ def test_a_fit_over_its_time_is_killed_and_counted(
     assert all("killed after 4 s" in failure["exception"] for failure in seen["failures"])
 
 
+def test_a_run_whose_fits_all_fail_still_ends_with_a_report(
+    daily: Callable[..., Any], tiny: list[str], store: Path, summary: Callable[[], dict[str, Any]]
+) -> None:
+    done = daily([*tiny, "--families", "lightgbm", "--folds.num_folds", "1", *SLOW, "--cluster.timeout_s", "2"])
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    seen = summary()
+    assert (seen["fits"]["timeout"], seen["fits"]["ok"], seen["gates"]) == (2, 0, [])
+    assert "killed after 2 s" in (store / "latest" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_with_its_own_code_and_keeps_what_is_done(
     number: signal.Signals,

@@ -1,8 +1,11 @@
 """The findings on the page."""
 
+from dataclasses import replace
+
 from raytrain.data.diagnostics import Diagnostics, Finding, RegimeReturns
 from raytrain.report.diagnostics import MAX_FINDINGS, section
-from raytrain.report.page import render_check
+from raytrain.report.page import render, render_check
+from raytrain.report.view import RunView
 
 NASTY = "<script>alert(1)</script>"
 
@@ -40,3 +43,11 @@ def test_many_findings_are_cut_and_counted() -> None:
     assert len(shown["findings"]) == MAX_FINDINGS
     assert "The first 200 of 250" in render_check(found(MAX_FINDINGS + 50).to_json())
     assert [name for name, _ in shown["regimes"]] == ["vix", "mood"]
+
+
+def test_a_run_shows_them_when_it_has_them(plain_view: RunView) -> None:
+    checked = replace(plain_view, summary={**plain_view.summary, "diagnostics": found().to_json()})
+
+    assert "Data before training" in render(checked)
+    assert 'href="#diagnostics"' in render(checked)
+    assert "Data before training" not in render(plain_view)

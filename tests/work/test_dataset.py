@@ -142,8 +142,9 @@ def test_the_future_changes_nothing_before_it(
 @given(row=st.integers(0, 899), array=st.sampled_from(["x", "usable", "date"]))
 def test_seen_hashes_see_every_value_of_the_past(row: int, array: str, dataset: Dataset, folds: list[Fold]) -> None:
     values = dataset.arrays[array].copy()
-    # A date may not pass its neighbours: the dataset is ordered.
-    values[row] = {"x": 7, "usable": ~dataset.usable[row], "date": dataset.date[row] + 1}[array]
+    # One nanosecond later, not any other date: dates must go on rising.
+    changed = {"x": 7, "usable": ~dataset.usable[row], "date": dataset.date[row] + 1}
+    values[row] = changed[array]
     before, after = (
         dataset.seen_hashes(folds),
         Dataset(dataset.meta, dataset.arrays | {array: values}).seen_hashes(folds),

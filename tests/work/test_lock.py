@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raytrain.errors import StoreLocked
+from raytrain.errors import ConfigError, StoreLocked
 from raytrain.work.lock import hold
 
 HOLD = """
@@ -69,3 +69,9 @@ def test_a_run_that_left_no_name_is_still_in_the_way(tmp_path: Path) -> None:
         (tmp_path / "lock.json").write_text("{")
         with pytest.raises(StoreLocked, match="a run that left no name"), hold(tmp_path, "run 8"):
             pass
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ConfigError, match="store must be a folder that can be written"), hold(tmp_path / "file", "x"):
+        raise AssertionError("it was held")

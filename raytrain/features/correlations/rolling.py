@@ -180,7 +180,7 @@ class _Chunk:
 
     def _inside(self, prefix: Floats, window: int) -> Floats:
         """Sums over one window of each row."""
-        found = prefix.take(self.starts[window], axis=1)
+        found: Floats = prefix.take(self.starts[window], axis=1)
         np.subtract(prefix[:, self.ends], found, out=found)
         return found
 
