@@ -1,5 +1,6 @@
 """The whole program on one page: data -> features -> folds -> plan -> fits -> scores -> gates -> forecast -> report."""
 
+import hashlib
 import platform
 import time
 from collections import Counter
@@ -20,14 +21,18 @@ from raytrain.cluster.ray_cluster import Cluster
 from raytrain.cluster.runner import Runner, Tally, as_tasks, capacity_of_machine, failure_row, learned_costs
 from raytrain.config import Settings
 from raytrain.data import DataConfig, Frame
+from raytrain.data.diagnostics import Diagnostics, DiagnosticsConfig
+from raytrain.data.diagnostics.store import last_schema, write_diagnostics
 from raytrain.data.frame import DATE, SERIES
 from raytrain.engines.base import Device
+from raytrain.errors import DataError
 from raytrain.evaluation.champions import Champions, best_families
 from raytrain.evaluation.collect import as_forecast, collect
 from raytrain.evaluation.decision import Decision
 from raytrain.evaluation.gates import GatesConfig, decide_all
 from raytrain.evaluation.scores import score, score_by_fold
-from raytrain.features.build import FeaturesConfig, build
+from raytrain.features.build import FeaturesConfig, FeatureTable, build
+from raytrain.features.diagnostics import diagnose, inputs_of
 from raytrain.features.targets import TargetConfig
 from raytrain.folds import Fold, FoldsConfig, latest, walk_forward
 from raytrain.machine.awake import keep_awake
@@ -79,6 +84,7 @@ class RunConfig(Settings):
     seeds: tuple[int, ...] = Field((42,), min_length=1)
     """Each fit is done once per seed; forecasts of several seeds are averaged."""
     gates: GatesConfig = GatesConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -109,6 +115,7 @@ class Prepared:
     folds: list[Fold]
     recipes: Recipes
     plan: Plan
+    diagnostics: Diagnostics
     warnings: tuple[str, ...]
 
     @property
@@ -143,16 +150,19 @@ def prepare(config: RunConfig) -> Prepared:
     )
     frame = data.load(config.data)
     features = build(frame, config.features)
+    diagnostics = look_at(frame, features, config)
+    if diagnostics.errors:
+        raise DataError("\n".join(map(str, diagnostics.errors)))
     dataset = Dataset.build(frame, features, config.targets)
     folds = walk_forward(frame.table[DATE].filter(pl.Series(features.usable)), config.folds)
     require_rows(dataset, folds, config.targets, config.folds)
     plan = make_plan(dataset, folds, recipes)
     warnings = [*plan.left_out, *overclaims(profile, detect())]
+    warnings += frame.notes
     newest = frame.table[DATE].max()
     ended = frame.table.group_by(SERIES, maintain_order=True).agg(pl.col(DATE).max()).filter(pl.col(DATE) < newest)
     warnings += [f"no forecast for {series}: its last row is of {last:%Y-%m-%d}" for series, last in ended.iter_rows()]
-    if frame.left_out:
-        warnings.append(f"columns without numbers are left out: {', '.join(frame.left_out)}")
+    warnings += map(str, diagnostics.warnings)
     return Prepared(
         config=config,
         profile=profile,
@@ -161,8 +171,26 @@ def prepare(config: RunConfig) -> Prepared:
         folds=folds,
         recipes=recipes,
         plan=plan,
+        diagnostics=diagnostics,
         warnings=tuple(warnings),
     )
+
+
+def look_at(frame: Frame, features: FeatureTable, config: RunConfig) -> Diagnostics:
+    """What is strange about the data, before anything is trained on it."""
+    return diagnose(
+        frame,
+        config.targets,
+        features,
+        config.diagnostics,
+        inputs=inputs_of(frame, config.features),
+        before=last_schema(_memory_of(frame, config.store)),
+    )
+
+
+def _memory_of(frame: Frame, store: Path) -> Path:
+    """Where the last look at this source is kept: another source in the same store has columns of its own."""
+    return store / "diagnostics" / hashlib.sha256(frame.source.encode()).hexdigest()[:16]
 
 
 def slot_device(profile: MachineProfile) -> Device:
@@ -289,6 +317,7 @@ def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dic
         "gates": [asdict(decision) for decision in decisions],
         "failures": [failure_row(failure) for failure in tally.failures],
         "warnings": list(run.warnings),
+        "diagnostics": run.diagnostics.to_json(),
         "data_hash": data_hash,
         "data": {
             "source": frame.source,
@@ -313,6 +342,7 @@ def _write(run: Prepared, view: RunView, folder: RunFolder, judged: Judged) -> N
     """Tables, summary, tracker, report, champions; `latest` moves last, when everything else is there."""
     config, summary = run.config, view.summary
     folder.write_tables(view)
+    write_diagnostics(run.diagnostics, _memory_of(run.frame, config.store))
     path = folder.write_summary(summary)
     record = record_of(summary, judged.scores, judged.decisions, run.params, [path])
     try:

@@ -22,6 +22,7 @@ SCOPES = (
     "https://www.googleapis.com/auth/bigquery.readonly",
     "https://www.googleapis.com/auth/cloud-platform.read-only",
 )
+UNREADABLE = frozenset({"BIGNUMERIC", "BIGDECIMAL", "RECORD", "STRUCT", "INTERVAL", "RANGE"})
 PAGE_ROWS = 10_000
 REQUEST_S = 30.0
 """How long the request that starts a query may take; the query itself goes on behind it."""
@@ -87,6 +88,8 @@ class BigQuerySource:
                 got += batch.num_rows
                 yield cast(pl.DataFrame, pl.from_arrow(batch))
         if got != announced:
+            if self.note is not None:
+                self.note.unlink(missing_ok=True)
             raise SourceUnavailable(f"{self._table} announced {announced} rows and gave {got}; start the command again")
 
     @property
@@ -96,8 +99,9 @@ class BigQuerySource:
     @cached_property
     def _types(self) -> dict[str, str]:
         """Column -> BigQuery's type."""
+        client = self._client
         with self._refusals():
-            table = self._client.get_table(self._table, retry=self._retry, timeout=REQUEST_S)
+            table = client.get_table(self._table, retry=self._retry, timeout=REQUEST_S)
         return {field.name: field.field_type for field in table.schema}
 
     def _bounds(self, since: date | None) -> dict[str, date | datetime]:
@@ -114,6 +118,11 @@ class BigQuerySource:
         for name in (*columns, self.config.date):
             if not COLUMN.fullmatch(name):
                 raise DataError(f"a BigQuery column must consist of letters, digits and _, got {name!r}; use a view")
+            if self._types.get(name) in UNREADABLE:
+                raise DataError(
+                    f"`{name}` must be of a type that a table can hold, got {self._types[name]} in {self._table}; "
+                    "cast it in a view, or name the columns to read in data.columns"
+                )
         day, signs = f"`{self.config.date}`", {"first": ">=", "end": "<"}
         bounds = [f"{day} {signs[name]} @{name}" for name in self._bounds(since)]
         where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
@@ -177,8 +186,8 @@ class BigQuerySource:
         from google.api_core.exceptions import NotFound
 
         try:
-            noted = json.loads(self.note.read_text()) if self.note is not None else {}
-        except (OSError, ValueError):
+            noted = dict(json.loads(self.note.read_text())) if self.note is not None else {}
+        except (OSError, ValueError, TypeError):
             return None
         young = 0 <= time.time() - noted.get("at", 0) < JOB_LIFE_S
         if not young or noted.get("asked") != self._asked(sql, since):

@@ -41,15 +41,15 @@ class DuckDBSource:
 
     def columns(self) -> list[str]:
         """The columns that the query gives."""
-        with self._asked(self._query) as answer:
+        with self._asked(f"SELECT * FROM ({self._query}) AS asked") as answer:  # noqa: S608
             return list(answer.columns)
 
     def read(self, columns: Sequence[str]) -> pl.DataFrame:
         """Everything that the query gives, by date."""
-        return pl.concat(self.batches(columns, None))
+        return pl.concat(self.batches(columns, None)).sort(self.config.date, maintain_order=True)
 
     def batches(self, columns: Sequence[str], since: date | None) -> Iterator[pl.DataFrame]:
-        """What the query gives in pieces, at least one, by date; only rows from `since` on."""
+        """What the query gives in pieces, at least one; only rows from `since` on."""
         with self._asked(self._select(columns, since), *([since] if since else [])) as answer:
             reader = answer.to_arrow_reader(BATCH_ROWS)
             yield cast(pl.DataFrame, pl.from_arrow(reader.schema.empty_table()))
@@ -64,12 +64,16 @@ class DuckDBSource:
         names, day = ", ".join(_quoted(name) for name in columns), _quoted(self.config.date)
         where = f" WHERE {day} >= ?" if since else ""
         # The query is the person's own, and names are quoted.
-        return f"SELECT {names} FROM ({self._query}) AS asked{where} ORDER BY {day}"  # noqa: S608
+        return f"SELECT {names} FROM ({self._query}) AS asked{where}"  # noqa: S608
 
     @contextmanager
     def _asked(self, sql: str, *values: date) -> Iterator[Any]:
-        import duckdb
-
+        try:
+            import duckdb
+        except ImportError:
+            raise ConfigError(
+                "data.kind duckdb needs the package duckdb; install raytrain with the extra `duckdb`"
+            ) from None
         path = self.config.path
         # Whatever the query names, nothing is downloaded to answer it.
         options: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}

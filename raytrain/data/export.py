@@ -220,7 +220,7 @@ class _Export:
                 files=tuple(files[year] for year in sorted(files)),
                 restatements=self._list(restated, building),
             )
-            (building / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+            (building / MANIFEST).write_text(manifest.signed())
         return Snapshot.open(target)
 
     def _place(self, path: Path, building: Path) -> Entry:

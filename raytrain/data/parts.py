@@ -41,10 +41,12 @@ def write_csv_part(table: pl.DataFrame, path: Path) -> None:
     Raises:
         DataError: a column would come back otherwise: of a type that CSV cannot hold, or an empty text.
     """
+    kinds = {name: str(kind) for name, kind in table.schema.items()}
+    for name, kind in kinds.items():
+        _kind(name, kind)
     zoned = [name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone]
     plain = table.with_columns(pl.col(zoned).dt.convert_time_zone("UTC").dt.replace_time_zone(None))
     plain.write_csv(path, compression="gzip", datetime_format="%Y-%m-%d %H:%M:%S%.f")
-    kinds = {name: str(kind) for name, kind in table.schema.items()}
     back = read_part(path.read_bytes(), path.name, kinds)
     for name in table.columns:
         if not table[name].equals(back[name], null_equal=True):

@@ -46,6 +46,17 @@ class Manifest(Section):
     """By date, earliest first."""
     restatements: Entry | None = None
     """Values that a later export changed: series, date, column, old, new, exported_at."""
+    sha256: str = ""
+    """Of everything above."""
+
+    @property
+    def digest(self) -> str:
+        """What `sha256` must be."""
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+
+    def signed(self) -> str:
+        """The text of the file."""
+        return self.model_copy(update={"sha256": self.digest}).model_dump_json(indent=2)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -83,6 +94,8 @@ class Snapshot:
             raise DataError(
                 f"{path} must be a snapshot's manifest, got {first['msg']} at {where}; use the previous snapshot"
             ) from None
+        if manifest.sha256 != manifest.digest:
+            raise DataError(f"{path} was changed: its own sha256 does not match; use the previous snapshot")
         for entry in manifest.entries:
             if Path(entry.file).name != entry.file or entry.file in ("", ".", ".."):
                 raise DataError(f"{path} may name files of its own folder only, got {entry.file!r}")

@@ -8,7 +8,7 @@ import polars as pl
 from raytrain.data.parts import Compression
 from raytrain.errors import DataError
 
-HELD_VALUES = 8 * 2**20
+HELD_VALUES = 2**20
 """What waits in memory to be written, in cells of the table."""
 EXPORTED_AT = "exported_at"
 """A column of this name says which of two rows of one key is the newer."""
@@ -58,6 +58,8 @@ class YearParts:
             DataError: a row has no date or no series, or the columns change on the way.
         """
         self._check(batch)
+        if batch.is_empty():
+            return
         years = batch[self.keys[0]].dt.year()
         if not self._rises(batch):
             self._disordered |= set(years)
@@ -99,7 +101,9 @@ class YearParts:
     def _writer(self, year: int, schema: Any) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetWriter(self._path(year), schema, compression=self._compression)
+        # A dictionary stays in memory while its file is open, and of numbers it is about as large as they are.
+        texts = [name for name, kind in (self._schema or {}).items() if kind == pl.String]
+        return pq.ParquetWriter(self._path(year), schema, compression=self._compression, use_dictionary=texts)
 
     def _put_in_order(self, year: int) -> None:
         rows = pl.read_parquet(self._path(year))

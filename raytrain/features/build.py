@@ -34,6 +34,7 @@ class FeaturesConfig(Section):
     """Columns whose future values are known in advance (`is_wasde_day`, `days_to_expiry`), and `calendar` for the date
     itself. Features made of nothing else may be seen ahead."""
     preprocess: PreprocessConfig = PreprocessConfig()
+    """What families with scaled inputs see in place of the features; fitted on each fold's training rows."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,32 @@ def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
         _check_step(frame, step, config)
     for name in config.categorical:
         require_categories(frame, name, "features.categorical")
-    made = [
-        (expression, _is_known(step, frame, config)) for step in config.steps for expression in step.expressions(frame)
-    ]
     categories = {name: vocabulary(frame, name) for name in config.categorical}
-    made += [(codes(frame, name, labels).alias(name), name in config.known) for name, labels in categories.items()]
-    names = _names([expression for expression, _ in made])
+    parts = [
+        _Part(step.stages(frame), step.expressions(frame), _is_known(step, frame, config)) for step in config.steps
+    ]
+    parts += [
+        _Part([], [codes(frame, name, labels).alias(name)], name in config.known) for name, labels in categories.items()
+    ]
+    names = _names(parts)
+    known = [part.known for part in parts for _ in part.expressions]
     return FeatureTable(
         names=names,
-        x=_compute(frame, [expression for expression, _ in made], names),
+        x=_compute(frame.table, parts, names),
         usable=_position(frame) >= max((step.lookback for step in config.steps), default=0),
-        known=tuple(index for index, (_, is_known) in enumerate(made) if is_known),
+        known=tuple(np.flatnonzero(known).tolist()),
         categories=categories,
         preprocess=config.preprocess,
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one step, or one categorical column, adds to the table."""
+
+    stages: list[list[pl.Expr]]
+    expressions: list[pl.Expr]
+    known: bool
 
 
 def _check_known(frame: Frame, config: FeaturesConfig) -> None:
@@ -113,8 +126,8 @@ def _is_known(step: Step, frame: Frame, config: FeaturesConfig) -> bool:
     return reads <= set(config.known)
 
 
-def _names(expressions: list[pl.Expr]) -> tuple[str, ...]:
-    names = tuple(expression.meta.output_name() for expression in expressions)
+def _names(parts: list[_Part]) -> tuple[str, ...]:
+    names = tuple(expression.meta.output_name() for part in parts for expression in part.expressions)
     if not names:
         raise ConfigError("features.steps must make at least one feature, got none")
     if twice := {name for name in names if names.count(name) > 1}:
@@ -122,17 +135,29 @@ def _names(expressions: list[pl.Expr]) -> tuple[str, ...]:
     return names
 
 
-def _compute(frame: Frame, expressions: list[pl.Expr], names: tuple[str, ...]) -> NDArray[np.float32]:
-    """(rows, features); all expressions in one pass."""
-    table = frame.table.select(pl.col(SERIES), *(expression.cast(pl.Float32) for expression in expressions))
-    x = np.ascontiguousarray(table.drop(SERIES).fill_null(float("nan")).to_numpy(order="c"))
-    if np.isinf(x).any():
-        worst = names[int(np.isinf(x).any(axis=0).argmax())]
-        raise DataError(
-            f"a feature must be finite or unknown, got infinity in `{worst}`; mend the column it is made of, or leave "
-            "it out of features.steps"
-        )
+def _compute(table: pl.DataFrame, parts: list[_Part], names: tuple[str, ...]) -> NDArray[np.float32]:
+    """(rows, features); part by part, so that only one part's stages are in memory."""
+    x = np.empty((table.height, len(names)), dtype=np.float32)
+    first = 0
+    for part in parts:
+        columns = slice(first, first + len(part.expressions))
+        first = columns.stop
+        x[:, columns] = _compute_part(table, part).to_numpy()
+        if np.isinf(x[:, columns]).any():
+            worst = names[columns][int(np.isinf(x[:, columns]).any(axis=0).argmax())]
+            raise DataError(
+                f"a feature must be finite or unknown, got infinity in `{worst}`; mend the column it is made of, or "
+                "leave it out of features.steps"
+            )
     return x
+
+
+def _compute_part(table: pl.DataFrame, part: _Part) -> pl.DataFrame:
+    """The part's features, all in one pass."""
+    for stage in part.stages:
+        shared = {one.meta.output_name(): one for one in stage}
+        table = table.with_columns(one.over(SERIES) for one in shared.values())
+    return table.select(one.cast(pl.Float32).fill_null(float("nan")) for one in part.expressions)
 
 
 def _position(frame: Frame) -> NDArray[np.int64]:

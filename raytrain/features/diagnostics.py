@@ -16,7 +16,7 @@ from raytrain.data.diagnostics.regimes import rare_regimes, regime_columns, regi
 from raytrain.data.frame import SERIES, Frame
 from raytrain.features.alignment import target_alignment
 from raytrain.features.build import FeaturesConfig, FeatureTable
-from raytrain.features.leakage import Outcome, Steps, lead_lag, leakage
+from raytrain.features.leakage import Later, Outcome, Steps, lead_lag, leakage
 from raytrain.features.targets import TargetConfig, build_target
 
 LEADS = range(1, 6)
@@ -47,8 +47,8 @@ def diagnose(
         targets: what will be learned.
         features: what models will see, row for row beside the frame.
         config: thresholds.
-        inputs: the frame's columns that features are made of; all when not given. Suspicious columns that no model
-            sees are noted, never errors.
+        inputs: the frame's columns that features are made of; all when not given. What no model sees
+            is never an error.
         before: the schema of the last snapshot, to look for drift.
 
     Raises:
@@ -129,31 +129,31 @@ def _future_checks(
 def _steps(frame: Frame, rows: NDArray[np.intp], leads: Sequence[int]) -> Steps:
     """Gathered at single rows, so that a long table is never copied."""
     moves = one_step_returns(frame.table, frame.price)
-    move, path = (
-        one.fill_null(value).to_numpy() for one, value in ((moves, np.nan), (moves.fill_null(0).cum_sum(), 0))
-    )
     series = frame.table[SERIES].rle_id().to_numpy()
-    last = len(series) - 1
     earlier = np.maximum(rows - 1, 0)
     is_first = (rows == 0) | (series[earlier] != series[rows])
-    following, later = np.empty(0), {}
-    for lead in leads:
-        ahead = np.minimum(rows + lead, last)
-        inside = (rows + lead <= last) & (series[ahead] == series[rows])
-        step = np.where(inside, move[ahead], np.nan)
-        if lead == 1:
-            following = step
-        else:
-            later[f"the price's step {lead} rows later"] = step
-            later[f"the price's return over the next {lead} rows"] = np.where(inside, path[ahead] - path[rows], np.nan)
     others = {name: frame.table[name].to_numpy() for name in frame.columns if name != frame.price}
     return Steps(
-        same=move[rows],
-        following=following,
-        later=later,
+        same=moves.fill_null(float("nan")).to_numpy()[rows],
+        later=[one for lead in leads for one in _later(moves, series, rows, lead)],
         value={name: values[rows] for name, values in others.items()},
         change={name: np.where(is_first, np.nan, values[rows] - values[earlier]) for name, values in others.items()},
     )
+
+
+def _later(moves: pl.Series, series: NDArray[np.uint32], rows: NDArray[np.intp], lead: int) -> list[Later]:
+    """The step `lead` rows ahead, and all steps up to it together."""
+    ahead = np.minimum(rows + lead, len(series) - 1)
+    inside = (rows + lead < len(series)) & (series[ahead] == series[rows])
+    path = moves.fill_null(0).cum_sum().to_numpy()
+    step = np.where(inside, moves.fill_null(0).to_numpy()[ahead], np.nan)
+    if lead == 1:
+        return [Later(what="the price's next step", returns=step, span=1)]
+    whole = np.where(inside, path[ahead] - path[rows], np.nan)
+    return [
+        Later(what=f"the price's step {lead} rows later", returns=step, span=1),
+        Later(what=f"the price's return over the next {lead} rows", returns=whole, span=lead),
+    ]
 
 
 def _draw(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:

@@ -68,15 +68,25 @@ def _leak(name: str, target: str, value: float, level: Level, config: Diagnostic
 
 
 @dataclass(frozen=True, kw_only=True)
+class Later:
+    """A return after each row."""
+
+    what: str
+    """How a message calls it."""
+    returns: NDArray[np.float64]
+    """(rows,) NaN while unknown."""
+    span: int
+    """Rows it spans: so many rows in a row share most of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Steps:
     """The price's returns around each row, and each column's value and last change there."""
 
     same: NDArray[np.float64]
     """(rows,) the return of the row itself, since the row before."""
-    following: NDArray[np.float64]
-    """(rows,) the return of the row after."""
-    later: Mapping[str, NDArray[np.float64]]
-    """What is said of it -> (rows,) another return after the row."""
+    later: Sequence[Later]
+    """The return of the next row first."""
     value: Mapping[str, Floats]
     change: Mapping[str, Floats]
 
@@ -91,10 +101,11 @@ def lead_lag(steps: Steps, inputs: Collection[str], config: DiagnosticsConfig) -
     names = list(steps.value)
     if not names:
         return []
-    returns = ["the price's next step", *steps.later]
-    ys = ranks(np.column_stack([steps.same, steps.following, *steps.later.values()]))
+    ys = ranks(np.column_stack([steps.same, *(later.returns for later in steps.later)]))
+    overlap = np.array([1, *(later.span for later in steps.later)], dtype=np.float64)
     forms = [
-        associate(ranks(np.column_stack([form[name] for name in names])), ys) for form in (steps.value, steps.change)
+        associate(ranks(np.column_stack([form[name] for name in names])), ys, overlap)
+        for form in (steps.value, steps.change)
     ]
     findings = []
     for row, name in enumerate(names):
@@ -104,7 +115,8 @@ def lead_lag(steps: Steps, inputs: Collection[str], config: DiagnosticsConfig) -
         same, following = float(early.value[row, 0]), float(early.value[row, 1])
         if knows.sure[row, worst] > config.leak_warning and knows.sure[row, worst] > abs(knows.value[row, 0]):
             level = _leak_level(knows.sure[row, worst], name in inputs, config)
-            findings.append(_from_the_future(name, returns[worst - 1], float(knows.value[row, worst]), level, config))
+            what = steps.later[worst - 1].what
+            findings.append(_from_the_future(name, what, float(knows.value[row, worst]), level, config))
         elif early.sure[row, 1] > config.lead_lag and abs(following) > config.lead_lag_ratio * abs(same):
             findings.append(_early(name, same, following, level_of(name, inputs), config))
     return findings

@@ -43,8 +43,9 @@ class Preprocess:
     """
 
     fill: FloatArray
-    """(features,)"""
+    """(features,) what stands in for an unknown value; NaN leaves it unknown."""
     center: FloatArray
+    """(features,) in the column's own unit."""
     scale: FloatArray
     """(features,) 1 / spread of the training rows; 0 for a column that says nothing."""
     low: FloatArray | None = None

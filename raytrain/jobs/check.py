@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 
 from raytrain import data
-from raytrain.data.diagnostics import DiagnosticsConfig
 from raytrain.data.diagnostics.store import last_schema, write_diagnostics
 from raytrain.features.build import build
 from raytrain.features.diagnostics import diagnose, inputs_of
@@ -19,7 +18,6 @@ from raytrain.report.page import render_check
 class CheckConfig(RunConfig):
     """A run's config, and where to leave what was found."""
 
-    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     out: Path | None = None
     """Folder for diagnostics.json and diagnostics.html; the columns found there are compared with the table's."""
 

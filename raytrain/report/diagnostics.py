@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from raytrain.report.words import day, significant
+from raytrain.report.words import count, day, significant
 
 MAX_FINDINGS = 200
 WORDS = {
@@ -42,13 +42,17 @@ def section(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(finding: Mapping[str, Any]) -> dict[str, Any]:
-    value, threshold = significant(finding["value"]), significant(finding["threshold"])
     return {
         "level": finding["level"],
         "check": WORDS.get(finding["check"], finding["check"]),
         "where": ", ".join(part for part in (finding["column"], finding["series"]) if part),
         "date": day(finding["date"]),
-        "value": value,
-        "threshold": threshold,
+        "value": _shown(finding["value"]),
+        "threshold": _shown(finding["threshold"]),
         "message": finding["message"],
     }
+
+
+def _shown(value: float | None) -> str:
+    """A count of rows in full, anything smaller by three digits."""
+    return count(round(value)) if value is not None and abs(value) >= 1000 else significant(value)

@@ -175,6 +175,13 @@ def test_a_column_name_is_held_to_a_pattern(config: DataConfig) -> None:
         list(BigQuerySource(config).batches(["date", "close`, x"], None))
 
 
+def test_a_type_that_no_table_holds_is_refused(config: DataConfig) -> None:
+    source = BigQuerySource(config)
+    source._types["close"] = "BIGNUMERIC"
+    with pytest.raises(DataError, match=r"`close` must be of a type that a table can hold, got BIGNUMERIC"):
+        list(source.batches(source.columns(), None))
+
+
 def test_a_date_column_of_text_is_refused(config: DataConfig) -> None:
     with pytest.raises(DataError, match=r"`regime` must be a DATE, DATETIME or TIMESTAMP .*, got STRING"):
         fetch(config.model_copy(update={"date": "regime"}))

@@ -56,6 +56,4 @@ def test_every_number_comes_back(
 
 def test_a_type_that_csv_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"got `list` as List\(Int64\); use parquet"):
-        write_csv_part(
-            pl.DataFrame({"list": [["a"]]}).cast({"list": pl.List(pl.Int64)}, strict=False), tmp_path / "p.csv.gz"
-        )
+        write_csv_part(pl.DataFrame({"list": [[1]]}), tmp_path / "part.csv.gz")

@@ -3,13 +3,15 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
-from raytrain.data.snapshot import Snapshot, file_hash
+from raytrain.data.snapshot import Manifest, Snapshot, file_hash
 from raytrain.errors import DataError
 
 
@@ -27,6 +29,8 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
+    with suppress(ValidationError):
+        manifest["sha256"] = Manifest.model_validate(manifest).digest
     path.write_text(json.dumps(manifest))
 
 
@@ -57,6 +61,18 @@ def test_a_changed_byte_is_refused_wherever_it_is(folder: Path) -> None:
         for check in (Snapshot.open(folder).verify, Snapshot.open(folder).read):
             with pytest.raises(DataError, match=r"2020\.parquet was changed: sha256 .* export again"):
                 check()
+
+
+def test_a_changed_bit_of_the_manifest_is_refused_or_means_nothing(folder: Path) -> None:
+    path = folder / "manifest.json"
+    raw, whole, refused = path.read_bytes(), Snapshot.open(folder).manifest, 0
+    for position in range(len(raw)):
+        path.write_bytes(raw[:position] + bytes([raw[position] ^ (1 << position % 8)]) + raw[position + 1 :])
+        try:
+            assert Snapshot.open(folder).manifest == whole
+        except DataError:
+            refused += 1
+    assert refused > len(raw) / 2
 
 
 def test_a_torn_manifest_is_refused(folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_categories_of_one_date_are_ordered_by_name(as_frame: AsFrame) -> None:
 
 
 def test_fractions_are_refused(as_frame: AsFrame) -> None:
-    with pytest.raises(DataError, match="a column of text or whole numbers, got 2.5 in `kind`"):
+    with pytest.raises(DataError, match=r"a column of text or whole numbers, got 2\.5 in `kind`"):
         codes_of(frame_with(as_frame, [1.0, 2.5]))
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from raytrain.data.diagnostics import DiagnosticsConfig
-from raytrain.features.leakage import Outcome, Steps, lead_lag, leakage
+from raytrain.features.leakage import Later, Outcome, Steps, lead_lag, leakage
 
 CONFIG = DiagnosticsConfig()
 ROWS = 1500
@@ -87,8 +87,11 @@ def test_a_leak_into_a_binary_target_is_an_error(moves: Floats) -> None:
 def steps(moves: Floats, change: Floats, value: Floats | None = None) -> Steps:
     return Steps(
         same=moves,
-        following=ahead(moves, 1),
-        later={"the price's step 5 rows later": ahead(moves, 5)},
+        later=[
+            Later(what="the price's next step", returns=ahead(moves, 1), span=1),
+            Later(what="the price's step 5 rows later", returns=ahead(moves, 5), span=1),
+            Later(what="the price's next 63 rows", returns=ahead(np.cumsum(moves), 63) - np.cumsum(moves), span=63),
+        ],
         value={"column": np.cumsum(change) if value is None else value},
         change={"column": change},
     )
@@ -132,3 +135,18 @@ def test_the_price_of_a_later_row_is_an_error_where_a_model_sees_it(moves: Float
 
     assert [one.level for one in lead_lag(steps(moves, later), {"column"}, CONFIG)] == ["error"]
     assert [one.level for one in lead_lag(steps(moves, later), (), CONFIG)] == ["warning"]
+
+
+def test_one_wave_of_a_short_history_proves_nothing() -> None:
+    wave = np.cos(np.arange(300) / 60) / 100
+    later = Later(what="the price's next 63 rows", returns=ahead(np.cumsum(wave), 63) - np.cumsum(wave), span=63)
+    column = np.cos(np.arange(300) / 60 + 0.53)
+    short = Steps(
+        same=wave,
+        later=[Later(what="the price's next step", returns=np.zeros(300), span=1), later],
+        value={"column": column},
+        change={"column": np.zeros(300)},
+    )
+
+    assert np.corrcoef(later.returns[:237], column[:237])[0, 1] > 0.99
+    assert not lead_lag(short, {"column"}, CONFIG)

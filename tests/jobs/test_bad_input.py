@@ -106,6 +106,16 @@ def test_a_bad_file_is_refused(
     assert "bad.yaml" in message
 
 
+def test_a_column_that_knows_tomorrow_stops_the_run(
+    table: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ahead = pl.col("close").shift(-1).over("series_id") / pl.col("close") - 1
+    pl.read_parquet(table).with_columns(peek=ahead).write_parquet(table)
+    steps = '[{"step": "as_is", "columns": ["peek"]}]'
+    message = refused([*tiny, "--families", "naive", "--features.steps", steps], tmp_path, capsys)
+    assert "leakage peek: " in message
+
+
 def test_a_dry_run_plans_and_writes_nothing(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

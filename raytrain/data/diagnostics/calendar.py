@@ -56,7 +56,7 @@ def _finding(holes: _Gaps, series: list[str]) -> Finding:
         value=holes.longest,
         threshold=holes.allowed,
         message=f"{noun}, {holes.total:.0f} {holes.unit} in all, the longest {holes.longest:.0f} after {holes.since}; "
-        "a horizon counted in rows spans more time there: fill what the feed lost",
+        "a horizon counted in rows spans more time there; fill it if the feed lost it",
     )
 
 

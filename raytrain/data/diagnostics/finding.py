@@ -26,6 +26,11 @@ class Finding:
     threshold: float | None = None
     """What `value` was compared with."""
 
+    def __str__(self) -> str:
+        """One line: the check, where, what is the case."""
+        where = " ".join(part for part in (self.check, self.column, self.series, self.date) if part)
+        return f"{where}: {self.message}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeReturns:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,8 @@ from raytrain.features.correlations.files import replacing
 from raytrain.features.correlations.rolling import Indices, Windows, rolling_correlations
 from raytrain.features.correlations.series import SeriesChanges
 
+DIGEST_BYTES = 32
+"""A file begins with the SHA-256 of the rest."""
 VERSION = 1
 """Raised when the same rows would give other correlations."""
 
@@ -39,7 +40,7 @@ class Part:
         """SHA-256 of the first rows: dates and the columns that the pairs read."""
         digest = hashlib.sha256(np.ascontiguousarray(self.table.dates[:num_rows]).view(np.int64).data)
         for column in np.unique(self.pairs):
-            digest.update(self.table.values[column, :num_rows].data)
+            digest.update(np.ascontiguousarray(self.table.values[column, :num_rows]).data)
         return digest.hexdigest()
 
 
@@ -65,7 +66,7 @@ class CorrelationCache:
 
     def fill(self, part: Part) -> Stored:
         """The part's correlations: stored ones for rows that have not changed, computed ones for newer rows."""
-        path = self.folder / f"{part.key}.npz"
+        path = self.folder / f"{part.key}.stored"
         known, computed_at = self._read(path, part)
         num_known, num_rows = known.shape[2], len(part.table.dates)
         if num_known == num_rows:
@@ -80,7 +81,7 @@ class CorrelationCache:
 
     def drop_expired(self) -> None:
         """Remove what is too old to be used, and what a killed writer has left."""
-        for path in [*self.folder.glob("*.npz"), *self.folder.glob(".*.tmp")]:
+        for path in [*self.folder.glob("*.stored"), *self.folder.glob(".*.tmp")]:
             if self._age(datetime.fromtimestamp(path.stat().st_mtime, UTC)) > self.max_age:
                 path.unlink(missing_ok=True)
 
@@ -90,18 +91,25 @@ class CorrelationCache:
     def _read(self, path: Path, part: Part) -> tuple[NDArray[np.float32], datetime]:
         """What is stored of the part's first rows, and when all of it was computed; (windows, pairs, 0) if nothing."""
         nothing = np.empty((len(part.days), len(part.pairs), 0), np.float32)
-        try:
-            # The archive carries a checksum of each array, which is compared on reading.
-            with np.load(path, allow_pickle=False) as stored:
+        if not path.exists():
+            return nothing, self.now
+        with path.open("rb") as file:
+            # Checked before anything is parsed: a damaged archive can ask for any amount of memory.
+            if file.read(DIGEST_BYTES) != hashlib.file_digest(file, "sha256").digest():
+                return nothing, self.now
+            file.seek(DIGEST_BYTES)
+            with np.load(file, allow_pickle=False) as stored:
                 correlations, content = stored["correlations"], str(stored["content"])
                 computed_at = datetime.fromisoformat(str(stored["computed_at"]))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            return nothing, self.now
-        fits = correlations.shape[:2] == nothing.shape[:2] and correlations.shape[2] <= len(part.table.dates)
-        if self._age(computed_at) > self.max_age or not fits or content != part.content(correlations.shape[2]):
-            return nothing, self.now
-        return correlations, computed_at
+        num_rows = correlations.shape[2]
+        old = self._age(computed_at) > self.max_age or num_rows > len(part.table.dates)
+        return (nothing, self.now) if old or content != part.content(num_rows) else (correlations, computed_at)
 
     def _write(self, path: Path, content: str, found: NDArray[np.float32], computed_at: datetime) -> None:
         with replacing(path) as file:
+            file.write(bytes(DIGEST_BYTES))
             np.savez(file, correlations=found, content=content, computed_at=computed_at.isoformat())
+            file.seek(DIGEST_BYTES)
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0)
+            file.write(digest)

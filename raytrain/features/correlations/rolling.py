@@ -9,7 +9,8 @@ change no bit of what was there before.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-CHUNK = 4096
-"""Rows computed together: as many as keep a block's sums inside the processor's cache."""
+CHUNK = 8192
+"""Rows computed together: few enough for the sums to stay near the processor, many beside those of a window."""
+BATCH = 512
+"""Pairs computed together."""
+TILE = 8
+"""Pairs of one column with its neighbours, computed in one step."""
 FLAT = 1e-10
 """A column whose squares in the window are less than this share of those since the chunk's first window does not move
 there: what is left of it is rounding, and its correlation is unknown."""
@@ -83,12 +88,17 @@ def rolling_correlations(
     num_rows = values.shape[1]
     found = np.empty((len(windows.starts), len(pairs), num_rows - first), np.float32)
 
-    def fill(begin: int) -> None:
-        chunk = _Chunk.cut(values, windows, begin, first, min_rows)
-        chunk.correlate_all(pairs, found[:, :, chunk.first - first : chunk.last - first])
+    def fill(task: tuple[int, int]) -> None:
+        begin, batch = task
+        some = slice(batch, batch + BATCH)
+        columns, where = np.unique(pairs[some], return_inverse=True)
+        chunk = _Chunk.cut(values, columns, windows, begin, first=first, min_rows=min_rows)
+        here = slice(chunk.first - first, chunk.last - first)
+        chunk.correlate_all(where.reshape(-1, 2), found[:, some, here])
 
+    begins, batches = range(first - first % CHUNK, num_rows, CHUNK), range(0, len(pairs), BATCH)
     with ThreadPoolExecutor(threads) as pool:
-        deque(pool.map(fill, range(first - first % CHUNK, num_rows, CHUNK)), maxlen=0)
+        deque(pool.map(fill, product(begins, batches)), maxlen=0)
     return found
 
 
@@ -113,10 +123,12 @@ class _Chunk:
     min_rows: int
 
     @classmethod
-    def cut(cls, values: Floats, windows: Windows, begin: int, first: int, min_rows: int) -> "_Chunk":
+    def cut(
+        cls, values: Floats, columns: Indices, windows: Windows, begin: int, *, first: int, min_rows: int
+    ) -> "_Chunk":
         base, last = int(windows.starts[:, begin].min()), min(begin + CHUNK, values.shape[1])
         first = max(begin, first)
-        part = values[:, base:last]
+        part = values[columns, base:last]
         known = np.isfinite(part)
         return cls(
             first=first,
@@ -131,20 +143,15 @@ class _Chunk:
 
     def correlate_all(self, pairs: Indices, found: NDArray[np.float32]) -> None:
         """Fill `found`, (windows, pairs, rows)."""
-        for group in self._groups(pairs):
-            for window, chosen, correlations in self._correlate(pairs[group]):
+        patterns, of_column = np.unique(np.packbits(self.known, axis=1), axis=0, return_inverse=True)
+        of_column = of_column.ravel()
+        # Columns that are known on the same rows become neighbours, which numpy reads without copies.
+        order = np.argsort(of_column, kind="stable")
+        ordered = replace(self, known=self.known[order], values=self.values[order])
+        for group in _by_common_rows(patterns, of_column[pairs]):
+            for window, chosen, correlations in ordered._correlate(np.argsort(order)[pairs[group]]):
                 found[window, _as_slice(group[chosen])] = correlations
         np.clip(found, -1, 1, out=found)
-
-    def _groups(self, pairs: Indices) -> Iterable[Indices]:
-        """Pairs that are known on the same rows: they share counts, means and deviations."""
-        patterns, of_column = np.unique(np.packbits(self.known, axis=1), axis=0, return_inverse=True)
-        both, of_pair = np.unique(np.sort(of_column.ravel()[pairs], axis=1), axis=0, return_inverse=True)
-        common = patterns[both[:, 0]] & patterns[both[:, 1]]
-        _, of_both = np.unique(common, axis=0, return_inverse=True)
-        group = of_both.ravel()[of_pair.ravel()]
-        order = np.argsort(group, kind="stable")
-        return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
     def _correlate(self, pairs: Indices) -> Iterator[tuple[int, Indices, Floats]]:
         """The correlations of pairs that are known on the same rows: window, which pairs, and their values."""
@@ -153,13 +160,17 @@ class _Chunk:
         mask = self.known[pairs[0, 0]] & self.known[pairs[0, 1]]
         values = self.values[columns] * mask
         moments = self._moments(values, mask)
-        for left in np.unique(where[:, 0]):
-            chosen = np.flatnonzero(where[:, 0] == left)
-            right = _as_slice(where[chosen, 1])
-            products = _prefix(values[left] * values[right])
+        # Room that is used again and again: new memory would cost more than the sums.
+        sums = np.zeros((TILE, values.shape[1] + 1))
+        room = np.empty((2, TILE, self.last - self.first))
+        for chosen in _tiles(where):
+            left, right, num = where[chosen[0], 0], _as_slice(where[chosen, 1]), len(chosen)
+            prefix, found, other = sums[:num], room[0, :num], room[1, :num]
+            np.multiply(values[left], values[right], out=prefix[:, 1:])
+            np.cumsum(prefix[:, 1:], axis=1, out=prefix[:, 1:])
             for window, (total, mean, scale) in enumerate(moments):
-                found = self._inside(products, window)
-                found -= total[left] * mean[right]
+                self._inside(prefix, window, found)
+                found -= np.multiply(total[left], mean[right], out=other)
                 found *= scale[left]
                 found *= scale[right]
                 yield window, chosen, found
@@ -178,11 +189,38 @@ class _Chunk:
             found.append((total, mean, scale))
         return found
 
-    def _inside(self, prefix: Floats, window: int) -> Floats:
+    def _inside(self, prefix: Floats, window: int, out: Floats | None = None) -> Floats:
         """Sums over one window of each row."""
-        found: Floats = prefix.take(self.starts[window], axis=1)
+        found: Floats = prefix.take(self.starts[window], axis=1, out=out, mode="clip")
         np.subtract(prefix[:, self.ends], found, out=found)
         return found
+
+
+def _tiles(pairs: Indices) -> Iterator[Indices]:
+    """Pairs that share their left column and have neighbours on the right, a few at a time.
+
+    Those with the same neighbours follow each other, so that the neighbours' moments stay near the processor.
+    """
+    tile = pairs[:, 1] // TILE
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], tile))
+    changed = (np.diff(tile[order]) != 0) | (np.diff(pairs[order, 0]) != 0)
+    for chosen in np.split(order, np.flatnonzero(changed) + 1):
+        yield from np.split(chosen, range(TILE, len(chosen), TILE))
+
+
+def _by_common_rows(patterns: NDArray[np.uint8], of_pair: Indices) -> Iterable[Indices]:
+    """Pairs that are known on the same rows: they share counts, means and deviations.
+
+    Args:
+        patterns: (patterns, bytes) the rows on which a column is known, as bits.
+        of_pair: (pairs, 2) the patterns of both columns.
+    """
+    both, of_pair = np.unique(np.sort(of_pair, axis=1), axis=0, return_inverse=True)
+    common = patterns[both[:, 0]] & patterns[both[:, 1]]
+    _, of_both = np.unique(common, axis=0, return_inverse=True)
+    group = of_both.ravel()[of_pair.ravel()]
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
 def _as_slice(indices: Indices) -> slice | Indices:

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import Step, WindowLengths, known, log_change, rolling_mean, smoothed
+from raytrain.features.steps.base import Step, WindowLengths, known, log_change, private, rolling_mean, smoothed
 
 
 class _BarStep(Step):
@@ -42,9 +42,15 @@ class ATR(_BarStep):
     def lookback(self) -> int:
         return self.rows
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        before = known(self.last(frame)).shift(1)
+        return [[_true_range(known(self.high), known(self.low), before).alias(self._range(frame))]]
+
+    def _range(self, frame: Frame) -> str:
+        return private(f"true range {self.high} {self.low} {self.last(frame)}")
+
     def expressions(self, frame: Frame) -> list[pl.Expr]:
-        close = known(self.last(frame))
-        average = smoothed(_true_range(known(self.high), known(self.low), close.shift(1)), self.rows, 1 / self.rows)
+        close, average = known(self.last(frame)), smoothed(pl.col(self._range(frame)), self.rows, 1 / self.rows)
         if self.relative:
             average = pl.when(close != 0).then(average / close)
         name = f"{self.last(frame)}_{'natr' if self.relative else 'atr'}_{self.rows}"
@@ -82,8 +88,14 @@ class RealisedVolatility(_BarStep):
     def needs_positive(self) -> bool:
         return True
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        return [[self._variance(known(self.last(frame))).alias(self._private(frame))]]
+
+    def _private(self, frame: Frame) -> str:
+        return private(f"{self.method} variance {' '.join(self.over(frame))}")
+
     def expressions(self, frame: Frame) -> list[pl.Expr]:
-        variance = self._variance(known(self.last(frame)))
+        variance = pl.col(self._private(frame))
         short = {"close": "rv", "parkinson": "parkinson", "garman_klass": "gk"}[self.method]
         return [
             # Prices outside their own bar can make Garman-Klass negative.

@@ -42,6 +42,14 @@ class Step(Section, ABC):
         """Whether the columns must be above 0."""
         return False
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        """What the expressions are made of, as columns named by `private`, stage after stage, within each series.
+
+        Each is computed once, however many of the step's expressions use it: polars does not look for common parts
+        inside a window expression.
+        """
+        return []
+
     @abstractmethod
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         """One named expression per feature."""
@@ -77,15 +85,20 @@ class WindowStep(ColumnsStep):
         return max(self.rows) - 1
 
     @abstractmethod
-    def value(self, column: pl.Expr, rows: int) -> pl.Expr:
-        """The feature of one column, unknown values as null, within one series."""
+    def value(self, name: str, rows: int) -> pl.Expr:
+        """The feature of one column within one series."""
 
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         return [
-            self.per_series(self.value(known(name), rows), f"{name}_{self.short}_{rows}")
+            self.per_series(self.value(name, rows), f"{name}_{self.short}_{rows}")
             for name in self.over(frame)
             for rows in self.rows
         ]
+
+
+def private(name: str) -> str:
+    """The name of a column that steps share; no column of a person's table is called so."""
+    return f"\0{name}"
 
 
 def known(name: str) -> pl.Expr:
@@ -96,6 +109,22 @@ def known(name: str) -> pl.Expr:
 def log_change(value: pl.Expr, rows: int = 1) -> pl.Expr:
     """Log of the value over the value `rows` rows ago."""
     return (value / value.shift(rows)).log()
+
+
+def log_changes(name: str) -> pl.Expr:
+    """A stage: one-row log returns of a column, null where unknown."""
+    return log_change(known(name)).alias(private(f"{name} log change"))
+
+
+def deviation(value: pl.Expr, name: str, rows: int) -> pl.Expr:
+    """A stage: the rolling standard deviation of what is called `name`."""
+    return rolling_std(value, rows).alias(private(f"{name} deviation {rows}"))
+
+
+def zscore(value: pl.Expr, name: str, rows: int) -> pl.Expr:
+    """Deviations of the value from its rolling mean; null where the window does not move. Needs stage `deviation`."""
+    spread = pl.col(private(f"{name} deviation {rows}"))
+    return pl.when(spread > 0).then((value - rolling_mean(value, rows)) / spread)
 
 
 def most_of(rows: int) -> int:

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import ColumnsStep, known, smoothed
+from raytrain.features.steps.base import ColumnsStep, known, private, smoothed
 
 
 class RSI(ColumnsStep):
@@ -23,8 +23,27 @@ class RSI(ColumnsStep):
     def lookback(self) -> int:
         return self.rows
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        columns = self.over(frame)
+        return [
+            [known(name).diff().alias(private(f"{name} change")) for name in columns],
+            [average for name in columns for average in self._up_and_down(name)],
+        ]
+
+    def _up_and_down(self, name: str) -> list[pl.Expr]:
+        change = pl.col(private(f"{name} change"))
+        moves = {"up": change.clip(lower_bound=0), "down": (-change).clip(lower_bound=0)}
+        return [
+            smoothed(move, self.rows, 1 / self.rows).alias(private(f"{name} {side} {self.rows}"))
+            for side, move in moves.items()
+        ]
+
     def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [self.per_series(_rsi(known(name), self.rows), f"{name}_rsi_{self.rows}") for name in self.over(frame)]
+        return [self._rsi(name).alias(f"{name}_rsi_{self.rows}") for name in self.over(frame)]
+
+    def _rsi(self, name: str) -> pl.Expr:
+        up, down = (pl.col(private(f"{name} {side} {self.rows}")) for side in ("up", "down"))
+        return pl.when(up + down > 0).then(100 * up / (up + down)).when(up + down == 0).then(50.0)
 
 
 class MACD(ColumnsStep):
@@ -51,30 +70,47 @@ class MACD(ColumnsStep):
     def lookback(self) -> int:
         return self.slow + self.signal - 2
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        columns = self.over(frame)
+        return [
+            [_exponential(known(name), rows).alias(_average(name, rows)) for name in columns for rows in self._lengths],
+            [self._line(name).alias(self._private(name, "line")) for name in columns],
+            [
+                _exponential(pl.col(self._private(name, "line")), self.signal).alias(self._private(name, "signal"))
+                for name in columns
+            ],
+        ]
+
+    @property
+    def _lengths(self) -> tuple[int, int]:
+        return self.fast, self.slow
+
+    @property
+    def _short(self) -> str:
+        return "ppo" if self.relative else "macd"
+
+    def _private(self, name: str, part: str) -> str:
+        return private(f"{name} {self._short} {part} {self.fast} {self.slow} {self.signal}")
+
+    def _line(self, name: str) -> pl.Expr:
+        fast, slow = (pl.col(_average(name, rows)) for rows in self._lengths)
+        return pl.when(slow != 0).then((fast - slow) / slow) if self.relative else fast - slow
+
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         return [expression for name in self.over(frame) for expression in self._three(name)]
 
-    def _three(self, column: str) -> list[pl.Expr]:
-        slow = _exponential(known(column), self.slow)
-        line = _exponential(known(column), self.fast) - slow
-        if self.relative:
-            line = pl.when(slow != 0).then(line / slow)
-        signal = _exponential(line, self.signal)
-        name = f"{column}_{'ppo' if self.relative else 'macd'}"
-        lengths = f"{self.fast}_{self.slow}_{self.signal}"
+    def _three(self, name: str) -> list[pl.Expr]:
+        line, signal = (pl.col(self._private(name, part)) for part in ("line", "signal"))
+        parts = {"": line, "signal_": signal, "hist_": line - signal}
         return [
-            self.per_series(line, f"{name}_{lengths}"),
-            self.per_series(signal, f"{name}_signal_{lengths}"),
-            self.per_series(line - signal, f"{name}_hist_{lengths}"),
+            value.alias(f"{name}_{self._short}_{part}{self.fast}_{self.slow}_{self.signal}")
+            for part, value in parts.items()
         ]
-
-
-def _rsi(value: pl.Expr, rows: int) -> pl.Expr:
-    change = value.diff()
-    up = smoothed(change.clip(lower_bound=0), rows, 1 / rows)
-    down = smoothed((-change).clip(lower_bound=0), rows, 1 / rows)
-    return pl.when(up + down > 0).then(100 * up / (up + down)).when(up + down == 0).then(50.0)
 
 
 def _exponential(value: pl.Expr, rows: int) -> pl.Expr:
     return smoothed(value, rows, 2 / (rows + 1))
+
+
+def _average(name: str, rows: int) -> str:
+    return private(f"{name} average {rows}")

@@ -10,12 +10,14 @@ from raytrain.features.steps.base import (
     ColumnsStep,
     RowsBack,
     WindowStep,
+    deviation,
     known,
-    log_change,
+    log_changes,
+    private,
     rolling_mean,
     rolling_std,
+    zscore,
 )
-from raytrain.features.steps.values import zscore
 
 
 class RollingMean(WindowStep):
@@ -24,8 +26,8 @@ class RollingMean(WindowStep):
     step: Literal["rolling_mean"] = "rolling_mean"
     short: ClassVar[str] = "mean"
 
-    def value(self, column: pl.Expr, rows: int) -> pl.Expr:
-        return rolling_mean(column, rows)
+    def value(self, name: str, rows: int) -> pl.Expr:
+        return rolling_mean(known(name), rows)
 
 
 class RollingStd(WindowStep):
@@ -34,8 +36,8 @@ class RollingStd(WindowStep):
     step: Literal["rolling_std"] = "rolling_std"
     short: ClassVar[str] = "std"
 
-    def value(self, column: pl.Expr, rows: int) -> pl.Expr:
-        return rolling_std(column, rows)
+    def value(self, name: str, rows: int) -> pl.Expr:
+        return rolling_std(known(name), rows)
 
 
 class ZScore(WindowStep):
@@ -44,8 +46,11 @@ class ZScore(WindowStep):
     step: Literal["zscore"] = "zscore"
     short: ClassVar[str] = "z"
 
-    def value(self, column: pl.Expr, rows: int) -> pl.Expr:
-        return zscore(column, rows)
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        return [[deviation(known(name), name, rows) for name in self.over(frame) for rows in self.rows]]
+
+    def value(self, name: str, rows: int) -> pl.Expr:
+        return zscore(known(name), name, rows)
 
 
 class Bollinger(WindowStep):
@@ -60,13 +65,25 @@ class Bollinger(WindowStep):
     deviations: float = Field(2.0, gt=0)
     """Half the distance between the bands."""
 
-    def value(self, column: pl.Expr, rows: int) -> pl.Expr:
-        half = self.deviations * rolling_std(column, rows, ddof=0)
-        return pl.when(half > 0).then(0.5 + (column - rolling_mean(column, rows)) / (2 * half))
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        return [
+            [
+                rolling_std(known(name), rows, ddof=0).alias(_band(name, rows))
+                for name in self.over(frame)
+                for rows in self.rows
+            ]
+        ]
+
+    def value(self, name: str, rows: int) -> pl.Expr:
+        half = self.deviations * pl.col(_band(name, rows))
+        return pl.when(half > 0).then(0.5 + (known(name) - rolling_mean(known(name), rows)) / (2 * half))
 
 
-class _ReturnsStep(WindowStep):
-    """A window of one-row log returns reaches one row further back than a window of values."""
+class Volatility(WindowStep):
+    """Standard deviation of one-row log returns in a rolling window, not annualised."""
+
+    step: Literal["volatility"] = "volatility"
+    short: ClassVar[str] = "vol"
 
     @property
     def lookback(self) -> int:
@@ -76,15 +93,11 @@ class _ReturnsStep(WindowStep):
     def needs_positive(self) -> bool:
         return True
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        return [[log_changes(name) for name in self.over(frame)]]
 
-class Volatility(_ReturnsStep):
-    """Standard deviation of one-row log returns in a rolling window, not annualised."""
-
-    step: Literal["volatility"] = "volatility"
-    short: ClassVar[str] = "vol"
-
-    def value(self, column: pl.Expr, rows: int) -> pl.Expr:
-        return rolling_std(log_change(column), rows)
+    def value(self, name: str, rows: int) -> pl.Expr:
+        return rolling_std(pl.col(private(f"{name} log change")), rows)
 
 
 class EwmaVolatility(ColumnsStep):
@@ -105,9 +118,12 @@ class EwmaVolatility(ColumnsStep):
     def needs_positive(self) -> bool:
         return True
 
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
+        return [[log_changes(name) for name in self.over(frame)]]
+
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         return [
-            self.per_series(_ewma(log_change(known(name)) ** 2, rows).sqrt(), f"{name}_ewmavol_{rows}")
+            self.per_series(_ewma(pl.col(private(f"{name} log change")) ** 2, rows).sqrt(), f"{name}_ewmavol_{rows}")
             for name in self.over(frame)
             for rows in self.half_life
         ]
@@ -115,3 +131,7 @@ class EwmaVolatility(ColumnsStep):
 
 def _ewma(value: pl.Expr, half_life: int) -> pl.Expr:
     return value.ewm_mean(half_life=half_life, min_samples=half_life, ignore_nulls=True)
+
+
+def _band(name: str, rows: int) -> str:
+    return private(f"{name} band {rows}")

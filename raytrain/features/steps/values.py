@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import ColumnsStep, RowsBack, Step, known, log_change, rolling_mean, rolling_std
+from raytrain.features.steps.base import ColumnsStep, RowsBack, Step, deviation, known, log_change, private, zscore
 
 
 class _RowsBackStep(ColumnsStep):
@@ -97,17 +97,22 @@ class Spread(Step):
     def lookback(self) -> int:
         return max(self.zscore_rows, default=1) - 1
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
+    @property
+    def _name(self) -> str:
+        return f"{self.left}_{'minus' if self.kind == 'difference' else 'over'}_{self.right}"
+
+    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
         left, right = known(self.left), known(self.right)
-        if self.kind == "difference":
-            spread, name = left - right, f"{self.left}_minus_{self.right}"
-        else:
-            spread, name = pl.when(right != 0).then(left / right), f"{self.left}_over_{self.right}"
-        scores = [self.per_series(zscore(spread, rows), f"{name}_z_{rows}") for rows in self.zscore_rows]
-        return [spread.alias(name), *scores]
+        spread = left - right if self.kind == "difference" else pl.when(right != 0).then(left / right)
+        value = pl.col(private(self._name))
+        return [
+            [spread.alias(private(self._name))],
+            [deviation(value, self._name, rows) for rows in self.zscore_rows],
+        ]
 
-
-def zscore(value: pl.Expr, rows: int) -> pl.Expr:
-    """Deviations of the value from its rolling mean; null where the window does not move."""
-    deviation = rolling_std(value, rows)
-    return pl.when(deviation > 0).then((value - rolling_mean(value, rows)) / deviation)
+    def expressions(self, frame: Frame) -> list[pl.Expr]:
+        value = pl.col(private(self._name))
+        scores = [
+            self.per_series(zscore(value, self._name, rows), f"{self._name}_z_{rows}") for rows in self.zscore_rows
+        ]
+        return [value.alias(self._name), *scores]

@@ -106,5 +106,5 @@ def test_prices_outside_their_bar_give_no_negative_variance(one_series: Callable
 
 def test_bars_must_be_positive(one_series: Callable[..., Frame], compute: Compute) -> None:
     frame = one_series(high=[10.0, 10.0], low=[1.0, -1.0])
-    with pytest.raises(DataError, match="needs values above 0, got -1.0 in `low`"):
+    with pytest.raises(DataError, match=r"needs values above 0, got -1\.0 in `low`"):
         compute(frame, step="realised_volatility", method="parkinson", rows=[2])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ def window(values: Values, row: int, rows: int) -> list[float]:
 
 
 def changes(values: Values) -> list[float]:
-    return [math.nan, *(math.log(after / before) for before, after in zip(values[:-1], values[1:], strict=True))]
+    return [math.nan, *(math.log(after / before) for before, after in pairwise(values))]
 
 
 def mean(values: Values, row: int, rows: int) -> float:
