@@ -42,11 +42,19 @@ def dashboard(config: RunConfig, options: argparse.Namespace) -> int:
             while not stop() and pages.poll() is None:
                 time.sleep(0.5)
         finally:
-            pages.terminate()
-            pages.wait(timeout=10)
+            _end(pages)
     if not stop():
         console.print(f"MLflow's pages ended by themselves; {log} says why", highlight=False)
     return stop.exit_code if stop() else _command.SOME_FAILED
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port(wanted: int) -> int:

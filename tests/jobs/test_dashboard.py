@@ -36,5 +36,5 @@ def test_both_pages_are_served_on_loopback_until_stopped(tmp_path: Path, job_env
         assert [status(page) for page in pages] == [200, 200]
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 143, err
     assert "Traceback" not in err
