@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
@@ -144,12 +145,15 @@ def dotted_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every key a person may set, as `data.kind`; lists and mappings count as one key."""
     names = []
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            names += dotted_names(inner, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
+        inner = _section_of(field.annotation)
+        names += dotted_names(inner, f"{prefix}{name}.") if inner else [prefix + name]
     return names
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The config class of a field that is a section, or a section or None."""
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _environment(settings: type[Settings]) -> dict[str, Any]:

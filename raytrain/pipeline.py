@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -32,6 +32,9 @@ from raytrain.evaluation.decision import Decision
 from raytrain.evaluation.gates import GatesConfig, decide_all
 from raytrain.evaluation.scores import score, score_by_fold
 from raytrain.features.build import FeaturesConfig, FeatureTable, build
+from raytrain.features.correlations.cache import CorrelationCache
+from raytrain.features.correlations.config import CorrelationsConfig
+from raytrain.features.correlations.table import Correlations, comparable, correlate
 from raytrain.features.diagnostics import diagnose, inputs_of
 from raytrain.features.targets import TargetConfig
 from raytrain.folds import Fold, FoldsConfig, latest, walk_forward
@@ -85,6 +88,8 @@ class RunConfig(Settings):
     """Each fit is done once per seed; forecasts of several seeds are averaged."""
     gates: GatesConfig = GatesConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    correlations: CorrelationsConfig | None = None
+    """What the report shows of how columns move together."""
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -153,6 +158,8 @@ def prepare(config: RunConfig) -> Prepared:
     diagnostics = look_at(frame, features, config)
     if diagnostics.errors:
         raise DataError("\n".join(map(str, diagnostics.errors)))
+    if config.correlations is not None:
+        comparable(frame, config.correlations)
     dataset = Dataset.build(frame, features, config.targets)
     folds = walk_forward(frame.table[DATE].filter(pl.Series(features.usable)), config.folds)
     require_rows(dataset, folds, config.targets, config.folds)
@@ -224,6 +231,7 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
             predictions = collect(run.frame, config.targets, [fit.spec for fit in finished], store)
             verdict = judge(run, finished, predictions)
             forecast = make_forecast(run, runner, verdict, store)
+        found = correlations_of(run.frame, config)
         watcher.step("writing the report")
         times = {"started_at": started.isoformat(timespec="seconds"), "wall_s": round(time.monotonic() - clock, 3)}
         heat = {"heat": str(runner.sensor.read())}
@@ -238,6 +246,7 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
             forecast=forecast,
             fits=pl.DataFrame(runner.tally.rows, infer_schema_length=None),
             failures=summary["failures"],
+            correlations=found,
         )
         _write(run, view, folder, verdict)
     return folder, view
@@ -299,6 +308,15 @@ def make_forecast(run: Prepared, runner: Runner, judged: Judged, store: ResultSt
     specs = [fit.spec for fit in runner.run(fits)]
     verdicts = {(one.target, one.family): one.verdict for one in judged.decisions}
     return as_forecast(collect(run.frame, config.targets, specs, store), verdicts)
+
+
+def correlations_of(frame: Frame, config: RunConfig) -> Correlations | None:
+    """How the columns move together, with what is stored of it used again."""
+    if config.correlations is None:
+        return None
+    folder, asked = config.store / "correlations", config.correlations
+    cache = CorrelationCache(folder / "cache", timedelta(days=asked.max_age_days), datetime.now(UTC), detect().pcores)
+    return correlate(frame, asked, folder, cache)
 
 
 def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dict[str, Any]:

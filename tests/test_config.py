@@ -18,12 +18,17 @@ class Data(Section):
     wide: bool = False
 
 
+class Extra(Section):
+    depth: int = 1
+
+
 class Job(Settings):
     free_form: ClassVar[tuple[str, ...]] = ("params",)
     data: Data = Data()
     targets: list[Target] = [Target()]
     families: list[str] = ["naive"]
     params: dict[str, dict[str, Any]] = {}
+    extra: Extra | None = None
 
 
 def write(folder: Path, text: str) -> Path:
@@ -40,6 +45,11 @@ def test_later_layers_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert job.data == Data(kind="snapshot", rows=6, wide=True)
     assert job.params == {"a": {"x": 7, "y": 2}}
     assert job.families == ["naive", "lstm"]
+
+
+def test_a_section_that_may_be_absent_is_set_by_dots_too() -> None:
+    assert load(Job).extra is None
+    assert load(Job, [], ["--extra.depth", "3"]).extra == Extra(depth=3)
 
 
 def test_a_list_on_the_command_line_is_json(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def _context(view: RunView) -> dict[str, Any]:
         "actual_band": band_text(view.predictions),
         "folds": fold_tables(view.fold_scores),
         "timeline": timeline(view.fits, summary["lower_bound_s"]),
+        "correlations": correlations_section(view.correlations) if view.correlations else None,
         "diagnostics": section(summary["diagnostics"]) if "diagnostics" in summary else None,
         "costs": costs(view.fits),
         "colours": family_colours(view.fits),

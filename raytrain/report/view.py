@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from raytrain.evaluation.decision import Decision
+from raytrain.features.correlations.table import Correlations
 
 YARDSTICK = "naive"
 """The family that every other one is measured against; it never asks for promotion."""
@@ -41,6 +42,8 @@ class RunView:
     timeout, oom, skipped, stopped)."""
     failures: Sequence[Mapping[str, Any]]
     """A mapping per failed fit: family, target, fold, phase, exception, memory (bytes at death, or text), advice."""
+    correlations: Correlations | None = None
+    """How the columns move together; None when nobody asked."""
 
 
 def levels(frame: pl.DataFrame) -> list[float]:

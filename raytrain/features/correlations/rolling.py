@@ -22,8 +22,6 @@ CHUNK = 8192
 """Rows computed together: few enough for the sums to stay near the processor, many beside those of a window."""
 BATCH = 512
 """Pairs computed together."""
-TILE = 8
-"""Pairs of one column with its neighbours, computed in one step."""
 FLAT = 1e-10
 """A column whose squares in the window are less than this share of those since the chunk's first window does not move
 there: what is left of it is rounding, and its correlation is unknown."""
@@ -143,12 +141,12 @@ class _Chunk:
 
     def correlate_all(self, pairs: Indices, found: NDArray[np.float32]) -> None:
         """Fill `found`, (windows, pairs, rows)."""
-        patterns, of_column = np.unique(np.packbits(self.known, axis=1), axis=0, return_inverse=True)
-        of_column = of_column.ravel()
+        patterns = np.packbits(self.known, axis=1)
+        of_column = _number_equal(row.tobytes() for row in patterns)
         # Columns that are known on the same rows become neighbours, which numpy reads without copies.
         order = np.argsort(of_column, kind="stable")
         ordered = replace(self, known=self.known[order], values=self.values[order])
-        for group in _by_common_rows(patterns, of_column[pairs]):
+        for group in _by_common_rows(patterns, pairs):
             for window, chosen, correlations in ordered._correlate(np.argsort(order)[pairs[group]]):
                 found[window, _as_slice(group[chosen])] = correlations
         np.clip(found, -1, 1, out=found)
@@ -161,10 +159,11 @@ class _Chunk:
         values = self.values[columns] * mask
         moments = self._moments(values, mask)
         # Room that is used again and again: new memory would cost more than the sums.
-        sums = np.zeros((TILE, values.shape[1] + 1))
-        room = np.empty((2, TILE, self.last - self.first))
-        for chosen in _tiles(where):
-            left, right, num = where[chosen[0], 0], _as_slice(where[chosen, 1]), len(chosen)
+        sums = np.zeros((len(columns), values.shape[1] + 1))
+        room = np.empty((2, len(columns), self.last - self.first))
+        for left in np.unique(where[:, 0]):
+            chosen = np.flatnonzero(where[:, 0] == left)
+            right, num = _as_slice(where[chosen, 1]), len(chosen)
             prefix, found, other = sums[:num], room[0, :num], room[1, :num]
             np.multiply(values[left], values[right], out=prefix[:, 1:])
             np.cumsum(prefix[:, 1:], axis=1, out=prefix[:, 1:])
@@ -181,12 +180,10 @@ class _Chunk:
         found = []
         for window, usable in enumerate(self.usable):
             count, total = self._inside(counts, window), self._inside(totals, window)
-            mean = total / np.maximum(count, 1)
+            mean = total * (1 / np.maximum(count, 1))
             spread = self._inside(squares, window) - total * mean
-            sure = usable & (count >= self.min_rows) & (spread > FLAT * squares[:, self.ends])
-            scale = np.full_like(spread, np.nan)
-            np.divide(1, np.sqrt(spread, where=sure, out=scale), where=sure, out=scale)
-            found.append((total, mean, scale))
+            least = np.where(usable & (count >= self.min_rows), FLAT * squares[:, self.ends], np.inf)
+            found.append((total, mean, 1 / np.sqrt(np.where(spread > least, spread, np.nan))))
         return found
 
     def _inside(self, prefix: Floats, window: int, out: Floats | None = None) -> Floats:
@@ -196,31 +193,22 @@ class _Chunk:
         return found
 
 
-def _tiles(pairs: Indices) -> Iterator[Indices]:
-    """Pairs that share their left column and have neighbours on the right, a few at a time.
-
-    Those with the same neighbours follow each other, so that the neighbours' moments stay near the processor.
-    """
-    tile = pairs[:, 1] // TILE
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], tile))
-    changed = (np.diff(tile[order]) != 0) | (np.diff(pairs[order, 0]) != 0)
-    for chosen in np.split(order, np.flatnonzero(changed) + 1):
-        yield from np.split(chosen, range(TILE, len(chosen), TILE))
-
-
-def _by_common_rows(patterns: NDArray[np.uint8], of_pair: Indices) -> Iterable[Indices]:
+def _by_common_rows(patterns: NDArray[np.uint8], pairs: Indices) -> list[Indices]:
     """Pairs that are known on the same rows: they share counts, means and deviations.
 
     Args:
-        patterns: (patterns, bytes) the rows on which a column is known, as bits.
-        of_pair: (pairs, 2) the patterns of both columns.
+        patterns: (columns, bytes) the rows on which each column is known, as bits.
+        pairs: (pairs, 2) columns.
     """
-    both, of_pair = np.unique(np.sort(of_pair, axis=1), axis=0, return_inverse=True)
-    common = patterns[both[:, 0]] & patterns[both[:, 1]]
-    _, of_both = np.unique(common, axis=0, return_inverse=True)
-    group = of_both.ravel()[of_pair.ravel()]
+    group = _number_equal((patterns[left] & patterns[right]).tobytes() for left, right in pairs)
     order = np.argsort(group, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+
+
+def _number_equal(values: Iterable[bytes]) -> Indices:
+    """(values,) numbers from 0 in order of appearance, the same for equal values."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.intp)
 
 
 def _as_slice(indices: Indices) -> slice | Indices:

@@ -66,14 +66,9 @@ def correlate(frame: Frame, config: CorrelationsConfig, folder: Path, cache: Cor
     """Compare what the config names; `pairs.parquet` and `regimes.parquet` in the folder are replaced.
 
     Raises:
-        ConfigError: a name is no column of numbers, or the regime's column is not one of regimes.
-        DataError: a column is infinite, or a window never holds enough rows.
+        ConfigError, DataError: as `comparable`.
     """
-    require_columns(config.columns, frame)
-    kinds = resolve(config.columns, frame, config.changes, config.default_change)
-    table = changes(frame, kinds).with_columns(regime_of_rows(frame, config.regime)).collect()
-    parts = [SeriesChanges.of(part, config.columns) for part in table.partition_by(SERIES, maintain_order=True)]
-    _require_rows(parts, config, frame.source)
+    kinds, parts = comparable(frame, config)
     found = _Found(config)
     with replacing(folder / PAIRS) as file, pq.ParquetWriter(file, long.SCHEMA, compression="zstd") as writer:
         for part in parts:
@@ -94,12 +89,27 @@ def correlate(frame: Frame, config: CorrelationsConfig, folder: Path, cache: Cor
         kinds=kinds,
         source=frame.source,
         rows=frame.table.height,
-        first_date=str(table[DATE].min()),
-        last_date=str(table[DATE].max()),
+        first_date=str(frame.table[DATE].min()),
+        last_date=str(frame.table[DATE].max()),
         num_reused=found.num_reused,
         num_computed=found.num_computed,
         notes=_notes(parts, newest),
     )
+
+
+def comparable(frame: Frame, config: CorrelationsConfig) -> tuple[dict[str, Change], list[SeriesChanges]]:
+    """What is compared of each column, and the changes of each series; nothing is written.
+
+    Raises:
+        ConfigError: a name is no column of numbers, or the regime's column is not one of regimes.
+        DataError: a column is infinite, or a window never holds enough rows.
+    """
+    require_columns(config.columns, frame)
+    kinds = resolve(config.columns, frame, config.changes, config.default_change)
+    table = changes(frame, kinds).with_columns(regime_of_rows(frame, config.regime)).collect()
+    parts = [SeriesChanges.of(part, config.columns) for part in table.partition_by(SERIES, maintain_order=True)]
+    _require_rows(parts, config, frame.source)
+    return kinds, parts
 
 
 @dataclass
