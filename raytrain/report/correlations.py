@@ -1,7 +1,7 @@
 """`Correlations` -> what `correlations.jinja` shows: the key pairs' curves, a map per block, pairs between blocks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -88,7 +88,7 @@ def _series(found: Correlations, name: str) -> SeriesView:
     return SeriesView(
         series_id=name,
         regimes=names,
-        keys=[pairs[frozenset(pair)] for pair in found.key_pairs],
+        keys=[replace(pairs[frozenset(pair)], left=pair[0], right=pair[1]) for pair in found.key_pairs],
         curves=[(f"{left} / {right}", _curve(curves, left, right, name)) for left, right in found.key_pairs],
         maps=[_heat_map(block, columns, pairs) for block, columns in found.blocks.items()],
         between=between[:MAX_BETWEEN],

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "spread": [
         {"left": "close", "right": "other", "kind": kind, "zscore_rows": [20]} for kind in ("difference", "ratio")
     ],
+    "correlation": [{"pairs": [["close", "other"]], "change": "difference", "rows": [20]}],
     "rolling_mean": [{"columns": ["other"], "rows": [5, 20]}],
     "rolling_std": [{"columns": ["other"], "rows": [5, 20]}],
     "zscore": [{"columns": ["close", "other"], "rows": [20]}],

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "log_return": {"rows": [1, 5]},
     "difference": {"columns": ["other"], "rows": [1, 5]},
     "spread": {"left": "close", "right": "other", "kind": "ratio", "zscore_rows": [5]},
+    "correlation": {"pairs": [["close", "other"]], "change": "difference", "rows": [20]},
     "rolling_mean": {"columns": ["close", "other"], "rows": [5, 10]},
     "rolling_std": {"columns": ["close", "other"], "rows": [5, 10]},
     "zscore": {"columns": ["close", "other"], "rows": [5, 10]},

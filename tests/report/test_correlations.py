@@ -60,6 +60,12 @@ def test_a_map_has_the_short_window_above_and_the_long_one_below():
     assert block.cells[1] == [pytest.approx(0.5365), None, pytest.approx(-0.391)]
 
 
+def test_a_key_pair_keeps_the_order_it_was_given_in():
+    (one,) = correlations_section(make_found())["series"]
+    assert [(row.left, row.right, row.sample) for row in one.keys] == [("b", "a", 0.5)]
+    assert [name for name, _ in one.curves] == ["b / a"]
+
+
 def test_pairs_between_blocks_come_by_strength_over_all_rows():
     (one,) = correlations_section(make_found())["series"]
     assert [(row.left, row.right, row.blocks) for row in one.between] == [

@@ -7,6 +7,7 @@ from pydantic import Field
 from raytrain.features.steps.bars import ATR, RealisedVolatility
 from raytrain.features.steps.base import Step
 from raytrain.features.steps.calendar import Calendar, DaysTo
+from raytrain.features.steps.correlation import Correlation
 from raytrain.features.steps.garch import Garch
 from raytrain.features.steps.momentum import MACD, RSI
 from raytrain.features.steps.regimes import Regime
@@ -30,6 +31,7 @@ AnyStep = Annotated[
     | ATR
     | RSI
     | MACD
+    | Correlation
     | Calendar
     | DaysTo
     | Regime,
@@ -44,6 +46,7 @@ __all__ = [
     "AsIs",
     "Bollinger",
     "Calendar",
+    "Correlation",
     "DaysTo",
     "Difference",
     "EwmaVolatility",

@@ -18,6 +18,7 @@ FINITE: dict[str, dict[str, Any]] = {
     "log_return": {"rows": [1, 7]},
     "difference": {"rows": [1, 7]},
     "spread": {"left": "close", "right": "open", "zscore_rows": [4, 8]},
+    "correlation": {"pairs": [["close", "open"]], "rows": [8, 9]},
     "rolling_mean": {"rows": [5, 8]},
     "rolling_std": {"rows": [5, 8]},
     "zscore": {"rows": [5, 8]},
