@@ -150,13 +150,13 @@ def test_naive_in_the_report_is_what_a_hand_calculates(
 def test_a_predictable_series_is_promoted_and_then_defends_its_place(
     daily: Callable[..., Any], tmp_path: Path, summary: Callable[[], dict[str, Any]]
 ) -> None:
-    """A column tells four fifths of next week's return, so promotion is deserved; no threshold is touched."""
+    """A column tells two thirds of what moves next week, so promotion is deserved; no threshold is touched."""
     rng = np.random.default_rng(5)
     rows = 1400
     shocks = rng.normal(0, 0.01, rows)
     close = 100 * np.exp(np.cumsum(shocks))
     ahead = np.array([shocks[i + 1 : i + 6].sum() for i in range(rows)])
-    hint = ahead + rng.normal(0, 0.2 * ahead.std(), rows)
+    hint = ahead + rng.normal(0, 0.7 * ahead.std(), rows)
     days = pl.date_range(pl.date(2010, 1, 1), pl.date(2020, 1, 1), "1d", eager=True)
     dates = days.filter(days.dt.weekday() <= 5).head(rows)
     pl.DataFrame({"date": dates, "close": close, "hint": hint}).write_csv(tmp_path / "planted.csv")
