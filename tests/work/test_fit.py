@@ -82,7 +82,7 @@ def test_the_cost_is_measured(specs: Specs, dataset: Dataset) -> None:
     assert (cost.threads, cost.device, cost.features) == (3, "cpu", 3)
     assert cost.train_rows == known_by(dataset, spec.fold, "return_1d").sum()
     assert cost.wall_s > 0
-    assert 0 <= cost.cpu_s < 60
+    assert cost.cpu_s >= 0
     assert 10**7 < cost.peak_memory_bytes < 10**10
 
 
