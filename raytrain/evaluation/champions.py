@@ -1,7 +1,6 @@
 """Which recipe is in production for each target of a store."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from raytrain.config import Section
+from raytrain.data.atomic import replacing
 from raytrain.errors import StoreCorrupt
 from raytrain.evaluation.decision import Decision
 
@@ -89,10 +89,9 @@ class Champions:
 
     def write(self, store: Path) -> None:
         """Replace the file in one step."""
-        beside = store / f".{FILE}.{os.getpid()}"
         content = {target: champion.model_dump() for target, champion in self.by_target.items()}
-        beside.write_text(json.dumps(content, indent=1, sort_keys=True))
-        os.replace(beside, store / FILE)
+        with replacing(store / FILE) as file:
+            file.write(json.dumps(content, indent=1, sort_keys=True).encode())
 
 
 def best_families(decisions: Sequence[Decision], scores: pl.DataFrame) -> dict[str, str]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from raytrain.data.atomic import replacing
 from raytrain.report.page import render
 from raytrain.report.view import RunView
 
@@ -38,9 +39,8 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Keep summary.json, replaced in one step."""
-        beside = self.path / ".summary.json"
-        beside.write_text(json.dumps(summary, indent=1, allow_nan=False))
-        os.replace(beside, self.path / "summary.json")
+        with replacing(self.path / "summary.json") as file:
+            file.write(json.dumps(summary, indent=1, allow_nan=False).encode())
         return self.path / "summary.json"
 
     def write_report(self, view: RunView) -> Path:

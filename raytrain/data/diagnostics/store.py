@@ -1,9 +1,9 @@
 """`diagnostics.json`: what was found, and the columns that the next table is compared with."""
 
 import json
-import os
 from pathlib import Path
 
+from raytrain.data.atomic import replacing
 from raytrain.data.diagnostics.drift import Schema
 from raytrain.data.diagnostics.finding import Diagnostics
 from raytrain.errors import DataError
@@ -13,10 +13,8 @@ NAME = "diagnostics.json"
 
 def write_diagnostics(diagnostics: Diagnostics, folder: Path) -> Path:
     """Keep the findings, replaced in one step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{NAME}.{os.getpid()}"
-    beside.write_text(json.dumps(diagnostics.to_json(), indent=1, allow_nan=False))
-    os.replace(beside, folder / NAME)
+    with replacing(folder / NAME) as file:
+        file.write(json.dumps(diagnostics.to_json(), indent=1, allow_nan=False).encode())
     return folder / NAME
 
 

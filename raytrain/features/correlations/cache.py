@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.features.correlations.files import replacing
+from raytrain.data.atomic import replacing
 from raytrain.features.correlations.rolling import Indices, Windows, rolling_correlations
 from raytrain.features.correlations.series import SeriesChanges
 

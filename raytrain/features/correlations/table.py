@@ -9,13 +9,13 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raytrain.data.atomic import replacing
 from raytrain.data.frame import DATE, SERIES, Frame
 from raytrain.errors import DataError
 from raytrain.features.correlations import long
 from raytrain.features.correlations.cache import CorrelationCache, Part
 from raytrain.features.correlations.changes import changes, require_columns, resolve
 from raytrain.features.correlations.config import Change, CorrelationsConfig
-from raytrain.features.correlations.files import replacing
 from raytrain.features.correlations.plan import PairGroup, plan_pairs
 from raytrain.features.correlations.regimes import by_regime, regime_of_rows
 from raytrain.features.correlations.rolling import Windows

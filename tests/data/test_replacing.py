@@ -1,6 +1,6 @@
 import pytest
 
-from raytrain.features.correlations.files import replacing
+from raytrain.data.atomic import replacing
 
 
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path):
