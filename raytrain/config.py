@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     """Top-level mappings whose inner keys the command line may set by dots: `params` for `--params.lightgbm.x 1`."""
 
     @classmethod
+    def underlay(cls, values: Mapping[str, Any]) -> Path | None:
+        """A file that lies under all that was given: what the values call a preset."""
+        return None
+
+    @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
@@ -61,6 +66,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
+C = TypeVar("C", bound=Section)
 S = TypeVar("S", bound=Settings)
 
 
@@ -135,10 +141,31 @@ def load(settings: type[S], files: Sequence[Path] = (), argv: Sequence[str] = ()
     values: dict[str, Any] = {}
     for layer in layers:
         values = merge(values, layer.values)
+    if under := settings.underlay(values):
+        layers.insert(0, Layer(str(under), read_yaml(under)))
+        values = merge(layers[0].values, values)
     try:
         return settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(problem, settings, layers) for problem in error.errors())) from None
+
+
+def load_section(section: type[C], path: Path, **given: Any) -> C:
+    """A file that holds one section.
+
+    Args:
+        section: the class.
+        path: the file.
+        given: values of keys that the file need not name.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest), a wrong type, a value out of bounds; all are listed.
+    """
+    layer = Layer(str(path), read_yaml(path))
+    try:
+        return section.model_validate({**given, **layer.values})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem, section, [layer]) for problem in error.errors())) from None
 
 
 def dotted_names(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -203,7 +230,7 @@ def _split_free_form(settings: type[Settings], argv: Sequence[str]) -> tuple[dic
     return found, rest
 
 
-def _explain(problem: Any, settings: type[Settings], layers: Sequence[Layer]) -> str:
+def _explain(problem: Any, settings: type[BaseModel], layers: Sequence[Layer]) -> str:
     """One validation problem as the rule, the value and the way out."""
     path = tuple(problem["loc"])
     key = _dotted(path)

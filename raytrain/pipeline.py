@@ -4,24 +4,21 @@ import hashlib
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import time as TimeOfDay
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
 
 from raytrain import __version__, data
-from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.driver import Status
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.cluster.runner import Runner, Tally, as_tasks, capacity_of_machine, failure_row, learned_costs
-from raytrain.config import Settings
-from raytrain.data import DataConfig, Frame
-from raytrain.data.diagnostics import Diagnostics, DiagnosticsConfig
+from raytrain.data import Frame
+from raytrain.data.diagnostics import Diagnostics
 from raytrain.data.diagnostics.store import last_schema, write_diagnostics
 from raytrain.data.frame import DATE, SERIES
 from raytrain.engines.base import Device
@@ -29,84 +26,31 @@ from raytrain.errors import DataError
 from raytrain.evaluation.champions import Champions, best_families
 from raytrain.evaluation.collect import as_forecast, collect
 from raytrain.evaluation.decision import Decision
-from raytrain.evaluation.gates import GatesConfig, decide_all
+from raytrain.evaluation.gates import decide_all
 from raytrain.evaluation.scores import score, score_by_fold
-from raytrain.features.build import FeaturesConfig, FeatureTable, build
+from raytrain.features.build import FeatureTable, build
 from raytrain.features.correlations.cache import CorrelationCache
-from raytrain.features.correlations.config import CorrelationsConfig
 from raytrain.features.correlations.table import Correlations, comparable, correlate
 from raytrain.features.diagnostics import diagnose, inputs_of
-from raytrain.features.targets import TargetConfig
-from raytrain.folds import Fold, FoldsConfig, latest, walk_forward
+from raytrain.features.market import known_ahead
+from raytrain.features.weights import regime_weights
+from raytrain.folds import Fold, latest, walk_forward
 from raytrain.machine.awake import keep_awake
 from raytrain.machine.detect import detect, overclaims, resolve
 from raytrain.machine.profile import MachineProfile
 from raytrain.machine.sensors import find_heat_sensor
 from raytrain.report.run_folder import RunFolder
 from raytrain.report.view import RunView
+from raytrain.run_config import RunConfig, adapt, recipes_of
 from raytrain.schedule.simulate import Simulation, simulate
-from raytrain.tracking.config import TrackingConfig
 from raytrain.tracking.mlflow_store import log_run
 from raytrain.tracking.of_run import record_of
 from raytrain.tracking.records import TrackingFailed
 from raytrain.work.dataset import Dataset
 from raytrain.work.lock import hold
-from raytrain.work.plan import Plan, PlannedFit, Recipes, make_plan, require_rows
+from raytrain.work.plan import Plan, PlannedFit, Recipes, make_plan, require_rows, stages
+from raytrain.work.presets import ADAPTIVE, next_time
 from raytrain.work.store import ResultStore
-
-
-class RunConfig(Settings):
-    """Everything a run can be told."""
-
-    free_form: ClassVar[tuple[str, ...]] = ("params",)
-    store: Path = Path("store")
-    """Folder that keeps results, runs and the tracking database."""
-    machine: str = "auto"
-    """`auto`, the name of a profile in `machines`, or a path to one."""
-    machines: Path = Path("configs/machines")
-    """Folder with machine profiles."""
-    data: DataConfig = DataConfig()
-    features: FeaturesConfig = FeaturesConfig()
-    targets: tuple[TargetConfig, ...] = Field(
-        (
-            TargetConfig(horizon=1, label="1d"),
-            TargetConfig(horizon=5, label="1w"),
-            TargetConfig(horizon=21, label="1m"),
-        ),
-        min_length=1,
-    )
-    folds: FoldsConfig = FoldsConfig()
-    families: tuple[str, ...] = Field(
-        ("naive", "lightgbm", "lightgbm_quantile", "xgboost", "ngboost", "lstm", "mlp"), min_length=1
-    )
-    """Which families are fitted; `raytrain.families.names()` lists them all."""
-    params: dict[str, dict[str, Any]] = {}
-    """Family -> parameters that differ from the family's defaults."""
-    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
-    """Levels that quantile families predict."""
-    seeds: tuple[int, ...] = Field((42,), min_length=1)
-    """Each fit is done once per seed; forecasts of several seeds are averaged."""
-    gates: GatesConfig = GatesConfig()
-    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
-    correlations: CorrelationsConfig | None = None
-    """What the report shows of how columns move together."""
-    cluster: ClusterConfig = ClusterConfig()
-    tracking: TrackingConfig = TrackingConfig()
-
-    @field_validator("quantiles")
-    @classmethod
-    def _rising_levels(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        rising = all(low < high for low, high in pairwise(levels))
-        if not levels or not rising or not 0 < levels[0] or not levels[-1] < 1 or 0.5 not in levels:
-            raise ValueError("must rise, lie between 0 and 1 and contain 0.5")
-        return levels
-
-    @model_validator(mode="after")
-    def _targets_differ(self) -> Self:
-        names = [target.name for target in self.targets]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"each target needs a label of its own, got {', '.join(sorted(twice))} twice in `targets`")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,26 +89,23 @@ def prepare(config: RunConfig) -> Prepared:
         UserError: the config or the data is wrong; nothing was written.
     """
     profile = resolve(config.machine, config.machines)
-    recipes = Recipes.make(
-        config.families,
-        config.params,
-        targets=config.targets,
-        quantiles=config.quantiles,
-        seeds=config.seeds,
-        slot_device=slot_device(profile),
-    )
+    recipes = recipes_of(config, slot_device(profile))
     frame = data.load(config.data)
+    chosen: list[str] = []
+    if config.preset == ADAPTIVE:
+        config, why = adapt(config, frame.table.height, profile.memory_gb)
+        recipes, chosen = recipes_of(config, slot_device(profile)), [why]
     features = build(frame, config.features)
     diagnostics = look_at(frame, features, config)
     if diagnostics.errors:
         raise DataError("\n".join(map(str, diagnostics.errors)))
     if config.correlations is not None:
         comparable(frame, config.correlations)
-    dataset = Dataset.build(frame, features, config.targets)
+    dataset = _dataset(frame, features, config, recipes)
     folds = walk_forward(frame.table[DATE].filter(pl.Series(features.usable)), config.folds)
     require_rows(dataset, folds, config.targets, config.folds)
     plan = make_plan(dataset, folds, recipes)
-    warnings = [*plan.left_out, *overclaims(profile, detect())]
+    warnings = [*chosen, *plan.left_out, *overclaims(profile, detect())]
     warnings += frame.notes
     newest = frame.table[DATE].max()
     ended = frame.table.group_by(SERIES, maintain_order=True).agg(pl.col(DATE).max()).filter(pl.col(DATE) < newest)
@@ -181,6 +122,15 @@ def prepare(config: RunConfig) -> Prepared:
         diagnostics=diagnostics,
         warnings=tuple(warnings),
     )
+
+
+def _dataset(frame: Frame, features: FeatureTable, config: RunConfig, recipes: Recipes) -> Dataset:
+    """Features, targets, weights, and what is known ahead where a family wants it."""
+    ahead = None
+    if any(recipe.family.inputs == "history" for recipe in recipes.recipes):
+        ahead = known_ahead(frame, config.features, features, max(target.horizon for target in config.targets))
+    weight = None if config.weights is None else regime_weights(frame, config.weights)
+    return Dataset.build(frame, features, config.targets, weight=weight, ahead=ahead)
 
 
 def look_at(frame: Frame, features: FeatureTable, config: RunConfig) -> Diagnostics:
@@ -225,8 +175,8 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
     folder = RunFolder.name(config.store, started)
     with hold(config.store, f"run {folder.run_id}"), keep_awake():
         store = ResultStore(config.store)
-        with _runner(run, folder, watcher, stop_requested) as runner:
-            finished = runner.run(run.plan.fits)
+        with _runner(run, folder, watcher, _until(config.stop_by, stop_requested)) as runner:
+            finished = run_stages(run, runner)
             watcher.step("judging the forecasts")
             predictions = collect(run.frame, config.targets, [fit.spec for fit in finished], store)
             verdict = judge(run, finished, predictions)
@@ -250,6 +200,42 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
         )
         _write(run, view, folder, verdict)
     return folder, view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Fits that nobody judged."""
+
+    summary: dict[str, Any]
+    scores: pl.DataFrame
+
+
+def train(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool]) -> Trained:
+    """Fit and score the walk-forward; forecast, judge and promote nothing.
+
+    Raises:
+        StoreLocked: another run holds the store.
+        ClusterLost: Ray went away; what is finished is kept.
+    """
+    config, store = run.config, ResultStore(run.config.store)
+    started, clock = datetime.now(UTC), time.monotonic()
+    folder = RunFolder.name(config.store, started)
+    with hold(config.store, f"run {folder.run_id}"), keep_awake():
+        with _runner(run, folder, watcher, _until(config.stop_by, stop_requested)) as runner:
+            finished = run_stages(run, runner)
+        predictions = collect(run.frame, config.targets, [fit.spec for fit in finished], store)
+        times = {"started_at": started.isoformat(timespec="seconds"), "wall_s": round(time.monotonic() - clock, 3)}
+        summary: dict[str, Any] = {"run_id": folder.run_id} | times | summarise(run, runner.tally, ())
+        folder.write_summary(summary)
+    return Trained(summary=summary, scores=pl.DataFrame() if predictions.is_empty() else _scores(run, predictions))
+
+
+def _until(clock: TimeOfDay | None, stop_requested: Callable[[], bool]) -> Callable[[], bool]:
+    """A stop when somebody asks for it, or when the time has come."""
+    if clock is None:
+        return stop_requested
+    end = next_time(clock, datetime.now())
+    return lambda: stop_requested() or datetime.now() >= end
 
 
 def _runner(run: Prepared, folder: RunFolder, watcher: Watcher, stop_requested: Callable[[], bool]) -> Runner:
@@ -284,9 +270,8 @@ def judge(run: Prepared, finished: Sequence[PlannedFit], predictions: pl.DataFra
     champions = Champions.read(config.store)
     if predictions.is_empty():
         return Judged(scores=pl.DataFrame(), fold_scores=pl.DataFrame(), decisions=(), champions=champions)
-    bars = run.frame.table.select(SERIES, DATE, pl.col(run.frame.price).alias("close"))
-    scores = score(predictions, bars, config.data.periods_per_year, confidence=config.gates.confidence)
-    planned, done = (Counter((fit.spec.target, fit.spec.family) for fit in fits) for fits in (run.plan.fits, finished))
+    scores = _scores(run, predictions)
+    planned, done = (_forecasts_of(fits) for fits in (run.plan.fits, finished))
     return Judged(
         scores=scores,
         fold_scores=score_by_fold(predictions),
@@ -295,19 +280,48 @@ def judge(run: Prepared, finished: Sequence[PlannedFit], predictions: pl.DataFra
     )
 
 
+def run_stages(run: Prepared, runner: Runner) -> list[PlannedFit]:
+    """Bring all fits of the walk-forward to their end; returns those that have a result."""
+    return [fit for _, fits in stages(run.plan, run.config.mode) for fit in runner.run(fits)]
+
+
+def _scores(run: Prepared, predictions: pl.DataFrame) -> pl.DataFrame:
+    bars = run.frame.table.select(SERIES, DATE, pl.col(run.frame.price).alias("close"))
+    return score(predictions, bars, run.config.data.periods_per_year, confidence=run.config.gates.confidence)
+
+
+def _forecasts_of(fits: Sequence[PlannedFit]) -> Counter[tuple[str, str]]:
+    """(target, family) -> how many fits forecast it."""
+    return Counter((target, fit.spec.family) for fit in fits for target in fit.spec.target_names)
+
+
 def make_forecast(run: Prepared, runner: Runner, judged: Judged, store: ResultStore) -> pl.DataFrame:
     """Refit the best recipe of each target on everything known and predict from the newest row."""
-    config, best = run.config, best_families(judged.decisions, judged.scores)
-    fold = latest(run.frame.table[DATE], config.folds)
-    fits: list[PlannedFit] = []
-    for target in config.targets:
-        if target.name in best:
-            recipe = next(one for one in run.recipes.recipes if one.name == best[target.name])
-            only = replace(run.recipes, recipes=(recipe,), targets=(target,))
-            fits += make_plan(run.dataset, [fold], only).fits
-    specs = [fit.spec for fit in runner.run(fits)]
+    best = best_families(judged.decisions, judged.scores)
+    plan = plan_forecast(run, best)
+    specs = [fit.spec for fit in runner.run(plan.fits) if fit.spec.family in best.values()]
+    forecasts = collect(run.frame, run.config.targets, specs, store)
+    if not forecasts.is_empty():
+        forecasts = forecasts.filter(pl.col("family") == pl.col("target").replace_strict(best, default=None))
     verdicts = {(one.target, one.family): one.verdict for one in judged.decisions}
-    return as_forecast(collect(run.frame, config.targets, specs, store), verdicts)
+    return as_forecast(forecasts, verdicts)
+
+
+def plan_forecast(run: Prepared, best: Mapping[str, str]) -> Plan:
+    """The fits on all rows that the best family of each target needs: its own, and those of the families it mixes.
+
+    Args:
+        run: the run.
+        best: target -> family.
+    """
+    fold = latest(run.frame.table[DATE], run.config.folds)
+    everything = make_plan(run.dataset, [fold], run.recipes, earlier=run.plan)
+    wanted = [
+        fit for fit in everything.fits if any(best.get(name) == fit.spec.family for name in fit.spec.target_names)
+    ]
+    mixed = {key for fit in wanted for key in fit.spec.members}
+    wanted_keys = {fit.spec.key for fit in wanted} | mixed
+    return replace(everything, fits=tuple(fit for fit in everything.fits if fit.spec.key in wanted_keys))
 
 
 def correlations_of(frame: Frame, config: RunConfig) -> Correlations | None:

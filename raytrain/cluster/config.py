@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from raytrain.config import Section
+from raytrain.engines.process import KerasBackend
 
 
 class ClusterConfig(Section):
@@ -16,5 +17,7 @@ class ClusterConfig(Section):
     """Times a fit may crash its process before it is given up."""
     recycle_after: int = Field(32, ge=1)
     """Fits after which the slot's process is replaced."""
+    keras_backend: KerasBackend = "tensorflow"
+    """The library that Keras families compute with."""
     connect_timeout_s: float = Field(15.0, gt=0)
     """Seconds to wait for the cluster that RAY_ADDRESS names."""

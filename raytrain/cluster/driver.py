@@ -30,6 +30,7 @@ from raytrain.schedule.words import (
     MemoryChanged,
     ReleaseSlot,
     Settings,
+    Skipped,
     Start,
     StopRequested,
     Task,
@@ -88,7 +89,7 @@ class Report:
     ran: list[Ran] = field(default_factory=list)
     failures: dict[str, Failure] = field(default_factory=dict)
     """Fits given up, by key."""
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, Skipped] = field(default_factory=dict)
     """Fits not run, by key, with the reason."""
     stopped: bool = False
     wall_s: float = 0.0
@@ -209,7 +210,8 @@ class Driver:
     def _options(self, start: Start, device: Any) -> dict[str, Any]:
         task = self._by_key[start.key]
         claim = self.cluster.claim(start.threads, task.memory_bytes, slot=start.slot is not None)
-        return claim | {"runtime_env": {"env_vars": engine_env(start.engine, start.threads, device)}}
+        env = engine_env(start.engine, start.threads, device, self.config.keras_backend)
+        return claim | {"runtime_env": {"env_vars": env}}
 
     def _release(self, slot: int) -> None:
         actor = self._slots.pop(slot, None)
@@ -338,7 +340,7 @@ class Driver:
     def _conclude(self) -> None:
         state = self._state
         self._report.failures = {key: self._failures[key] for key in state.failed}
-        self._report.skipped = {key: why.reason for key, why in state.skipped.items()}
+        self._report.skipped = dict(state.skipped)
         self._report.wall_s = self._now()
 
 
@@ -347,8 +349,8 @@ def capacity_of(cluster: Cluster) -> Capacity:
     return Capacity(cores=cluster.cores, slots=cluster.slots, memory_bytes=cluster.memory_bytes)
 
 
-def as_task(fit: PlannedFit, work_s: float, memory_bytes: int, timeout_s: float) -> Task:
-    """A planned fit as the scheduler sees it."""
+def as_task(fit: PlannedFit, work_s: float, memory_bytes: int, timeout_s: float, after: tuple[str, ...] = ()) -> Task:
+    """A planned fit as the scheduler sees it, to be started when the fits `after` are done."""
     return Task(
         key=fit.spec.key,
         label=fit.spec.label,
@@ -358,6 +360,7 @@ def as_task(fit: PlannedFit, work_s: float, memory_bytes: int, timeout_s: float)
         work_s=work_s,
         memory_bytes=memory_bytes,
         max_threads=fit.needs.max_threads,
+        after=after,
         group=f"{fit.spec.target} {fit.spec.fold.name}",
         deadline_s=timeout_s,
     )

@@ -68,14 +68,19 @@ def killed_for_stop(spec: FitSpec, at: float) -> Ending:
     return Ending(event=FitStopped(at=at, key=spec.key), status="stopped")
 
 
-def _failure(spec: FitSpec, exception: str, advice: str, trace: str = "") -> Failure:
+def never_ran(spec: FitSpec, why: str) -> Failure:
+    """It waited for fits of which one has no result."""
+    return _failure(spec, f"Skipped: it waits for other fits, and {why}", "mend that one first", phase="wait")
+
+
+def _failure(spec: FitSpec, exception: str, advice: str, trace: str = "", phase: str = "worker") -> Failure:
     return Failure(
         key=spec.key,
         family=spec.family,
         target=spec.target,
         fold=spec.fold.name,
         seed=spec.seed,
-        phase="worker",
+        phase=phase,
         exception=exception[:2000],
         memory_bytes=None,
         advice=advice,

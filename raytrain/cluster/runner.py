@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from raytrain.cluster import endings
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.driver import Driver, Ran, Status, as_task
 from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
@@ -89,6 +90,11 @@ class Runner:
         stored = self.store.finished(by_key)
         self.tally.rows += [self._stored_row(by_key[key]) for key in by_key if key in stored]
         rest = {key: fit for key, fit in by_key.items() if key not in stored}
+        for key, fit in list(rest.items()):
+            # A member that failed in an earlier set is neither stored nor coming.
+            if any(member not in rest and not self.store.has(member) for member in fit.spec.members):
+                self.tally.rows.append(_row(rest.pop(key), "skipped"))
+                self.tally.failures.append(endings.never_ran(fit.spec, "one of them failed in this run"))
         if rest and not self.tally.stopped:
             self._drive(rest)
         return [fit for key, fit in by_key.items() if self.store.has(key)]
@@ -118,6 +124,9 @@ class Runner:
         self.tally.stopped |= report.stopped
         self.tally.busy_s += report.wall_s
         self.tally.failures += report.failures.values()
+        for key, why in report.skipped.items():
+            if why.cause:
+                self.tally.failures.append(endings.never_ran(fits[key].spec, f"{fits[why.cause].spec.label} failed"))
         last_try = {ran.key: ran for ran in report.ran}
         for key, fit in fits.items():
             if key in report.skipped or key not in last_try:
@@ -185,7 +194,8 @@ def learned_costs(store: ResultStore) -> CostModel:
 
 def as_tasks(fits: Iterable[PlannedFit], costs: CostModel, timeout_s: float) -> list[Task]:
     """Planned fits as the scheduler sees them, with what they are expected to cost."""
-    tasks = []
+    fits = list(fits)
+    tasks, here = [], {fit.spec.key for fit in fits}
     for fit in fits:
         cost = costs.predict(
             fit.spec.family,
@@ -193,7 +203,10 @@ def as_tasks(fits: Iterable[PlannedFit], costs: CostModel, timeout_s: float) -> 
             prior_work_s=fit.prior.work_s,
             prior_memory_bytes=fit.prior.memory_bytes,
         )
-        tasks.append(as_task(fit, cost.work_s, cost.memory_bytes, timeout_s))
+        # What is not here is stored already.
+        after = tuple(key for key in fit.spec.members if key in here)
+        work_s = cost.work_s if fit.spec.budget_s is None else min(cost.work_s, fit.spec.budget_s)
+        tasks.append(as_task(fit, work_s, cost.memory_bytes, timeout_s, after))
     return tasks
 
 

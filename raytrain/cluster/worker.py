@@ -79,14 +79,20 @@ def execute(order: Order) -> Outcome:
     started = time.time()
     tell = functools.partial(Outcome, key=spec.key, worker=f"{socket.gethostname()}:{os.getpid()}", started_at=started)
     with Inflight.enter(order.store, spec.key) as inflight:
-        control = Control(threads=order.threads, should_stop=inflight.should_stop, progress=progress)
+        store = ResultStore(order.store)
+        control = Control(
+            threads=order.threads,
+            should_stop=inflight.should_stop,
+            progress=progress,
+            checkpoint=store.checkpoint(spec.key),
+        )
         try:
-            result = run_fit(spec, _dataset(order.dataset), control)
+            result = run_fit(spec, _dataset(order.dataset), control, store)
             if result.stopped:
                 return tell(status="stopped", ended_at=time.time())
             progress.phase = "store"
             facts = result.facts(spec) | {"prior": asdict(order.prior)}
-            ResultStore(order.store).write(spec.key, result.predictions, facts)
+            store.write(spec.key, result.predictions, facts)
         except Exception as error:
             failure = describe(spec, progress.phase, error)
             return tell(status="oom" if is_out_of_memory(error) else "error", ended_at=time.time(), failure=failure)

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any, cast
 
 import polars as pl
 
+from raytrain.data.atomic import replacing
 from raytrain.data.bigquery_config import COLUMN
+from raytrain.data.bigquery_storage import open_client, read_table
 from raytrain.data.config import DataConfig
 from raytrain.errors import ConfigError, DataError, RaytrainError
 
@@ -25,7 +26,7 @@ SCOPES = (
 UNREADABLE = frozenset({"BIGNUMERIC", "BIGDECIMAL", "RECORD", "STRUCT", "INTERVAL", "RANGE"})
 PAGE_ROWS = 10_000
 REQUEST_S = 30.0
-"""How long the request that starts a query may take; the query itself goes on behind it."""
+"""How long one request may take before it is repeated; a query goes on behind the request that started it."""
 JOB_LIFE_S = 6 * 3600.0
 """A job older than this is not taken up again: its rows may be those of yesterday. BigQuery keeps them for a day."""
 
@@ -39,8 +40,10 @@ class BigQuerySource:
     """One table. Needs the roles BigQuery Data Viewer on it and BigQuery Job User on the project that pays."""
 
     config: DataConfig
-    note: Path | None = None
+    job_note: Path | None = None
     """File that keeps the job under way, so that a killed export takes it up again."""
+    notes: list[str] = field(default_factory=list, compare=False)
+    """What a person should know about how the rows were read."""
 
     def __post_init__(self) -> None:
         if self.config.bigquery.table is None:
@@ -86,10 +89,10 @@ class BigQuerySource:
             announced = rows.total_rows
             for batch in self._stream(job, rows):
                 got += batch.num_rows
-                yield cast(pl.DataFrame, pl.from_arrow(batch))
+                yield _plain(batch)
         if got != announced:
-            if self.note is not None:
-                self.note.unlink(missing_ok=True)
+            if self.job_note is not None:
+                self.job_note.unlink(missing_ok=True)
             raise SourceUnavailable(f"{self._table} announced {announced} rows and gave {got}; start the command again")
 
     @property
@@ -101,7 +104,7 @@ class BigQuerySource:
         """Column -> BigQuery's type."""
         client = self._client
         with self._refusals():
-            table = client.get_table(self._table, retry=self._retry, timeout=REQUEST_S)
+            table = client.get_table(self._table, retry=self._retry, timeout=self._request_s)
         return {field.name: field.field_type for field in table.schema}
 
     def _bounds(self, since: date | None) -> dict[str, date | datetime]:
@@ -161,6 +164,10 @@ class BigQuerySource:
 
         return DEFAULT_RETRY.with_timeout(self.config.bigquery.timeout_s)
 
+    @property
+    def _request_s(self) -> float:
+        return min(REQUEST_S, self.config.bigquery.timeout_s)
+
     def _new_job(self, sql: str, since: date | None) -> Any:
         """Start the query and note it, before anything is waited for."""
         from google.cloud import bigquery
@@ -172,13 +179,12 @@ class BigQuerySource:
         )
         # jobs.query, because jobs.insert wants more than read-only scopes.
         job = self._client.query(
-            sql, job_config, api_method="QUERY", retry=self._retry, timeout=REQUEST_S, job_retry=None
+            sql, job_config, api_method="QUERY", retry=self._retry, timeout=self._request_s, job_retry=None
         )
-        if self.note is not None:
-            beside = self.note.with_name(f"{self.note.name}.{os.getpid()}")
+        if self.job_note is not None:
             noted = {"job": job.job_id, "location": job.location, "asked": self._asked(sql, since), "at": time.time()}
-            beside.write_text(json.dumps(noted))
-            os.replace(beside, self.note)
+            with replacing(self.job_note) as file:
+                file.write(json.dumps(noted).encode())
         return job
 
     def _noted_job(self, sql: str, since: date | None) -> Any | None:
@@ -186,14 +192,16 @@ class BigQuerySource:
         from google.api_core.exceptions import NotFound
 
         try:
-            noted = dict(json.loads(self.note.read_text())) if self.note is not None else {}
+            noted = dict(json.loads(self.job_note.read_text())) if self.job_note is not None else {}
         except (OSError, ValueError, TypeError):
             return None
         young = 0 <= time.time() - noted.get("at", 0) < JOB_LIFE_S
         if not young or noted.get("asked") != self._asked(sql, since):
             return None
         with suppress(NotFound):
-            job = self._client.get_job(noted["job"], location=noted["location"], retry=self._retry, timeout=REQUEST_S)
+            job = self._client.get_job(
+                noted["job"], location=noted["location"], retry=self._retry, timeout=self._request_s
+            )
             return None if job.error_result else job
         return None
 
@@ -206,45 +214,45 @@ class BigQuerySource:
 
     def _stream(self, job: Any, rows: Any) -> Iterator[Any]:
         """Record batches, by the Storage Read API where it is installed and allowed, else page by page."""
-        from google.api_core.exceptions import Forbidden
+        from google.api_core.exceptions import Forbidden, GoogleAPIError
 
-        storage = self._storage()
-        if storage is not None:
-            batches = iter(rows.to_arrow_iterable(bqstorage_client=storage))
-            try:
-                first = next(batches, None)
-            except Forbidden:
-                rows = self._wait(job)
-            else:
-                if first is not None:
-                    yield first
-                    yield from batches
-                    return
-                rows = self._wait(job)
-        yield from rows.to_arrow_iterable()
-
-    def _storage(self) -> Any | None:
-        # It knows nothing of api_endpoint and would ask Google.
-        if self.config.bigquery.api_endpoint:
-            return None
+        batches = self._storage_batches(job, rows)
         try:
-            from google.cloud import bigquery_storage  # type: ignore[attr-defined]
-        except ImportError:
-            return None
-        return bigquery_storage.BigQueryReadClient(credentials=self._credentials)
+            first = next(batches, None)
+        except GoogleAPIError as error:
+            way_out = "; with the role BigQuery Read Session User it is faster" if isinstance(error, Forbidden) else ""
+            self.notes.append(
+                f"{self._table} was read page by page, as the Storage Read API refused: {_first_line(error)}{way_out}"
+            )
+            first = None
+        if first is None:
+            yield from rows.to_arrow_iterable()
+        else:
+            yield first
+            yield from batches
+
+    def _storage_batches(self, job: Any, rows: Any) -> Iterator[Any]:
+        """What the Storage Read API gives; nothing where it is not asked."""
+        # It knows nothing of api_endpoint and would ask Google; and one page is quicker than a read session.
+        if self.config.bigquery.api_endpoint or rows.total_rows <= PAGE_ROWS:
+            return iter(())
+        client = open_client(self._credentials)
+        if client is None:
+            return iter(())
+        return read_table(client, job.destination.to_bqstorage(), job.project, self.config.bigquery.timeout_s)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
         """What went wrong, as an error of the person (permission, query) or of the moment (network, server)."""
         from concurrent.futures import TimeoutError as WaitedTooLong
 
-        from google.api_core.exceptions import ClientError, GoogleAPIError, TooManyRequests
+        from google.api_core.exceptions import Aborted, Cancelled, ClientError, GoogleAPIError, TooManyRequests
         from google.auth.exceptions import GoogleAuthError
         from requests.exceptions import RequestException
 
         try:
             yield
-        except (TooManyRequests, WaitedTooLong, RequestException) as error:
+        except (TooManyRequests, Aborted, Cancelled, WaitedTooLong, RequestException) as error:
             raise self._unavailable(error) from None
         except (ClientError, GoogleAuthError) as error:
             raise DataError(f"BigQuery refuses {self._table}: {_first_line(error)}") from None
@@ -256,6 +264,13 @@ class BigQuerySource:
             f"{self._table} did not answer within data.bigquery.timeout_s of {self.config.bigquery.timeout_s:g} s: "
             f"{_first_line(error)}; start the command again"
         )
+
+
+def _plain(batch: Any) -> pl.DataFrame:
+    """The table of a record batch, less Google's marks that make DATETIME, JSON and GEOGRAPHY types of their own."""
+    import pyarrow as pa
+
+    return cast(pl.DataFrame, pl.from_arrow(pa.RecordBatch.from_arrays(batch.columns, names=batch.schema.names)))
 
 
 def _moment(day: date, kind: str) -> date | datetime:

@@ -3,9 +3,9 @@
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from raytrain.config import Section
 from raytrain.data.bigquery_config import BigQueryConfig
@@ -34,6 +34,10 @@ class DataConfig(Section):
     """Column that targets are made of."""
     high: str | None = None
     """Column with the row's highest price, for threshold targets; `price` when not given."""
+    low: str | None = None
+    """Column with the row's lowest price: with `high`, volatility forecasts read the range too."""
+    volatility_index: str | None = None
+    """Column with a volatility index in percent a year, such as `vix`: volatility forecasts read it."""
     columns: tuple[str, ...] = ()
     """Columns to read beside date, series, price and high; all of them when empty."""
     exclude: tuple[str, ...] = ()
@@ -45,6 +49,12 @@ class DataConfig(Section):
     periods_per_year: float = Field(252.0, gt=0)
     """Rows of one series in a year, for annualised figures: 252 for daily bars, 8766 for hours around the clock."""
     policy: PolicyConfig = PolicyConfig()
+
+    @model_validator(mode="after")
+    def _range_needs_both_ends(self) -> Self:
+        if self.low is not None and self.high is None:
+            raise ValueError(f"`low` ({self.low}) needs `high`: the range has two ends; name the column, or leave out low")
+        return self
 
     @property
     def prices(self) -> tuple[str, ...]:
@@ -69,5 +79,5 @@ class DataConfig(Section):
                 )
         if not self.columns:
             return list(available)
-        always = {self.date, self.series, *self.prices}
+        always = {self.date, self.series, *self.prices, self.low, self.volatility_index}
         return [name for name in available if name in always or name in self.columns]

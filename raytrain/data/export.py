@@ -15,6 +15,7 @@ from pydantic import Field
 from raytrain import __version__
 from raytrain.config import Settings
 from raytrain.data.atomic import whole_folder
+from raytrain.data.bigquery import BigQuerySource
 from raytrain.data.config import DataConfig
 from raytrain.data.export_folder import FETCHED, ExportFolder
 from raytrain.data.increment import RESTATEMENTS, Change, Increment
@@ -148,8 +149,12 @@ class _Export:
             fetched=parts.rows,
             added=sum(change.added for change in changes),
             restated=restated.height,
-            notes=(*self.ask.notes, *self._counts(parts.merged, sum(change.gone for change in changes), dropped)),
+            notes=(*self._notes, *self._counts(parts.merged, sum(change.gone for change in changes), dropped)),
         )
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        return (*self.ask.notes, *(self.source.notes if isinstance(self.source, BigQuerySource) else ()))
 
     @property
     def _text(self) -> str:
@@ -259,7 +264,7 @@ class _Export:
 
 def _between(batch: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
     """The rows of the days that the config asks for."""
-    day = pl.col(data.date).cast(pl.Date)
+    day = pl.col(data.date).dt.date()
     if data.first_date is not None:
         batch = batch.filter(day >= data.first_date)
     return batch if data.last_date is None else batch.filter(day <= data.last_date)

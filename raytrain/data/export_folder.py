@@ -14,8 +14,8 @@ from raytrain.errors import DataError
 LATEST = "latest"
 JOB_NOTE = ".export-job.json"
 FETCHED = ".fetched."
-LEFT_BEHIND = (".[0-9]*.*", f"{FETCHED}*", f".{LATEST}.*", f"{JOB_NOTE}.*")
-"""What an export builds before it becomes a snapshot; each name ends in the pid of its writer."""
+LEFT_BEHIND = (".[0-9]*.*", f"{FETCHED}*", f".{LATEST}.*", f".{JOB_NOTE}.*")
+"""What an export builds before it takes its place. Names of what takes long end in the pid of the writer."""
 
 
 @dataclass(frozen=True)

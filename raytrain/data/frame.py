@@ -39,6 +39,10 @@ class Frame:
     """Columns that hold no numbers; those of text are in the table for who asks by name."""
     notes: tuple[str, ...] = ()
     """What the policies did, with counts."""
+    low: str | None = None
+    """The column with the row's lowest price, if there is one."""
+    volatility_index: str | None = None
+    """The column with a volatility index in percent a year, if there is one."""
 
     @property
     def columns(self) -> list[str]:
@@ -96,8 +100,19 @@ def make_frame(table: pl.DataFrame, config: DataConfig, source: str, default_ser
     table = table if _rises(table) else table.sort(SERIES, DATE)
     for name in config.prices:
         notes += _check_price(table, name, source)
+    _check_beside(table, config, source)
     left_out = tuple(sorted(name for name in values.columns if table.schema.get(name) != pl.Float64))
-    return Frame(table, config.price, config.prices[-1], config.periods_per_year, source, left_out, notes)
+    return Frame(
+        table,
+        config.price,
+        config.prices[-1],
+        config.periods_per_year,
+        source,
+        left_out,
+        notes,
+        low=config.low,
+        volatility_index=config.volatility_index,
+    )
 
 
 def _with_clean_headers(table: pl.DataFrame, source: str) -> pl.DataFrame:
@@ -215,6 +230,25 @@ def _check_order(table: pl.DataFrame, source: str) -> None:
         series, when = back.select(SERIES, DATE).row(0)
         raise DataError(
             f"dates must rise within a series, got {when} after a later one for {series} in {source}; sort it"
+        )
+
+
+def _check_beside(table: pl.DataFrame, config: DataConfig, source: str) -> None:
+    """The lowest price and the volatility index may be unknown on some rows, but must be numbers that make sense."""
+    numbers = [name for name, kind in table.schema.items() if kind == pl.Float64]
+    for key, name in (("data.low", config.low), ("data.volatility_index", config.volatility_index)):
+        if name is not None and name not in numbers:
+            raise DataError(f"{key} must name a numeric column of {source}, got `{name}`; {did_you_mean(name, numbers)}")
+    if config.low is None:
+        return
+    high = config.prices[-1]
+    # Polars takes NaN for larger than any number.
+    wrong = table.filter(pl.col(config.low).fill_nan(None) > pl.col(high))
+    if not wrong.is_empty():
+        series, when, low = wrong.select(SERIES, DATE, config.low).row(0)
+        raise DataError(
+            f"the lowest price must not lie above `{high}`, got {low} in `{config.low}` for {series} on {when} "
+            f"({wrong.height} such rows) in {source}; mend these rows, or leave data.low out"
         )
 
 

@@ -59,7 +59,7 @@ class Increment:
             stored: rows of the last snapshot, one per key.
             fetched: rows of this export, one per key.
         """
-        asked = pl.lit(True) if self.since is None else pl.col(self.keys[0]).cast(pl.Date) >= self.since
+        asked = pl.lit(True) if self.since is None else pl.col(self.keys[0]).dt.date() >= self.since
         return Change(
             added=fetched.join(stored, on=self.keys, how="anti").height,
             gone=stored.filter(asked).join(fetched, on=self.keys, how="anti").height,

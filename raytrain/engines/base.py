@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from raytrain.errors import FitError
+from raytrain.features.volatility import VolatilityKind
 
 Engine = Literal["native", "torch", "keras"]
 Lane = Literal["cores", "slot"]
-Inputs = Literal["rows", "windows"]
+Inputs = Literal["rows", "windows", "history", "members"]
+"""What a family reads of each row: its features (`rows`), the features of the last `steps` rows (`windows`), those and
+the path of prices and what is known in advance (`history`, see `raytrain.features.history`), or what other families
+forecast for it out of fold (`members`)."""
 Task = Literal["regression", "binary"]
 Device = Literal["cpu", "mps", "cuda"]
 
@@ -30,6 +34,10 @@ class Params(BaseModel):
     """Parameters of a family: frozen, keyword-only; an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    scope: Literal["pooled", "series"] = "pooled"
+    """One model for all series, or one for each."""
+    scale: VolatilityKind = "none"
+    """The volatility forecast that targets are divided by and predictions multiplied with; not for binary targets."""
 
 
 P = TypeVar("P", bound=Params)
@@ -97,7 +105,9 @@ class FitData:
     date: NDArray[np.int64]
     """(n,) the row's date, in nanoseconds since 1970."""
     label_date: NDArray[np.int64]
-    """(n,) the date on which `y` became known."""
+    """(n,) the date on which `y` became known: all of its outputs."""
+    series: NDArray[np.int32]
+    """(n,) which series the row belongs to."""
 
     def __post_init__(self) -> None:
         if len(self.y) == 0:
@@ -116,6 +126,7 @@ class FitData:
             weight=self.weight[rows],
             date=self.date[rows],
             label_date=self.label_date[rows],
+            series=self.series[rows],
         )
 
     def head_and_tail(self, share: float) -> "tuple[RowIndices, RowIndices] | None":
@@ -152,6 +163,14 @@ class FitContext:
     task: Task = "regression"
     quantiles: tuple[float, ...] = (0.5,)
     """Rising levels in (0, 1). A family that cannot give quantiles predicts one value, for 0.5."""
+    horizons: tuple[int, ...] = (1,)
+    """Rows ahead of each output."""
+    features: tuple[str, ...] = ()
+    """Names of the feature columns; empty where nobody named them."""
+    categorical: tuple[int, ...] = ()
+    """Feature columns that hold codes, counted from 1; 0 stands for a category that training has not seen."""
+    known: tuple[int, ...] = ()
+    """Feature columns whose future values are known in advance."""
     seed: int = 42
     threads: int = 1
     """Threads the fit may keep busy; the library's own setting must be given it."""
@@ -161,7 +180,8 @@ class FitContext:
     progress: Callable[[float], None] = unheard
     """Told the share done, 0 to 1."""
     checkpoint: Path | None = field(default=None)
-    """A folder to keep a resumable state in."""
+    """A folder to keep a resumable state in when the fit is stopped, and to go on from when there is one. A family that
+    cannot go on to the same result leaves it alone and starts afresh."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +209,8 @@ class Family(ABC, Generic[P]):
     scaled: ClassVar[bool] = False
     """Whether inputs come imputed and scaled, and the target divided by its training deviation."""
     gives_quantiles: ClassVar[bool] = False
+    multi_output: ClassVar[bool] = False
+    """Whether one fit forecasts all targets of a task together."""
     tasks: ClassVar[frozenset[Task]] = frozenset({"regression"})
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version is part of a fit's key."""
@@ -230,6 +252,13 @@ class Family(ABC, Generic[P]):
             (n, outputs, quantiles), rising along the last axis. (n, outputs, 1) for the median of a point family and
             for the probability of a binary target.
         """
+
+    def positions(self, x: Samples) -> FloatArray | None:
+        """(n,) positions in [-1, 1] for each row, of a family that learns what to hold; None of all others.
+
+        They are what its strategy is judged by, in place of the sign of the median.
+        """
+        return None
 
     @abstractmethod
     def save(self, folder: Path) -> None:

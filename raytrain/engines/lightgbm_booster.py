@@ -11,7 +11,10 @@ from raytrain.engines.training import relative_weights
 
 
 class Binned:
-    """Training rows and the rows kept aside, binned once; serves any number of boosters."""
+    """Training rows and the rows kept aside, binned once; serves any number of boosters.
+
+    Columns of codes are split by sets of categories; a code that training has not seen belongs to no set.
+    """
 
     def __init__(self, data: FitData, head: RowIndices, tail: RowIndices, context: FitContext) -> None:
         import lightgbm
@@ -26,7 +29,10 @@ class Binned:
             "verbosity": -1,
         }
         x, y = table(data, head)
-        self.train = lightgbm.Dataset(x, y, weight=relative_weights(data, head), params=self.common).construct()
+        codes = list(context.categorical)
+        weight = relative_weights(data, head)
+        binned = lightgbm.Dataset(x, y, weight=weight, categorical_feature=codes, params=self.common)
+        self.train = binned.construct()
         self.tail = None
         if len(tail):
             x, y = table(data, tail)

@@ -1,6 +1,7 @@
-"""What boosted trees share, whatever library grows them."""
+"""What boosted trees and lines share, whatever library they are made with."""
 
 import math
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,18 @@ def expected_rounds(num_rounds: int, patience: int, valid_share: float) -> float
 def useful_threads(shape: Shape) -> int:
     """Threads that a tree library can keep busy: two halve the time from about 100,000 values on, on two cores."""
     return min(8, 1 + shape.rows * shape.features // 100_000)
+
+
+def capped(threads: int) -> AbstractContextManager[object]:
+    """Hold numpy's and scipy's linear algebra to so many threads inside a `with`, whatever the environment allows.
+
+    Accelerate, numpy's on a Mac, knows only the environment.
+    """
+    import scipy.linalg  # noqa: F401 - a library that is loaded later would not be held
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(threads)
+    return limits
 
 
 def table(data: FitData, rows: RowIndices) -> tuple[FloatArray, NDArray[np.float64]]:

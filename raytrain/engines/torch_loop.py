@@ -1,6 +1,6 @@
 """Torch behind the training loop: gradient steps, predictions, files. Imported in torch processes only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from raytrain.engines.base import Device, FitContext, FloatArray
 from raytrain.engines.epochs import Forward, Learner, NetParams, NetShape
 
 _FILE = "net.safetensors"
+_OPTIMIZER_FILE = "optimizer.safetensors"
+_RANDOM_FILE = "random.safetensors"
 
 
 def prepare(context: FitContext) -> None:
@@ -41,7 +43,7 @@ def forward(net: nn.Module, shape: NetShape) -> Forward:
 
 def save(net: nn.Module, folder: Path) -> None:
     """Write the weights as safetensors."""
-    save_file({name: weight.contiguous() for name, weight in net.state_dict().items()}, folder / _FILE)
+    save_file(_on_cpu(net.state_dict()), folder / _FILE)
 
 
 def load(build: Callable[[], nn.Module], folder: Path) -> nn.Module:
@@ -89,12 +91,42 @@ class _TorchLearner:
     def restore(self, snapshot: Any) -> None:
         self._net.load_state_dict(snapshot)
 
+    def save_state(self, folder: Path) -> None:
+        save_file(_on_cpu(self._net.state_dict()), folder / _FILE)
+        slots = self._optimizer.state_dict()["state"]
+        flat = {f"{index}.{name}": value for index, values in slots.items() for name, value in values.items()}
+        save_file(_on_cpu(flat), folder / _OPTIMIZER_FILE)
+        save_file(_random_states(self._device), folder / _RANDOM_FILE)
+
+    def load_state(self, folder: Path) -> None:
+        self._net.load_state_dict(load_file(folder / _FILE))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in load_file(folder / _OPTIMIZER_FILE).items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": slots})
+        for device, state in load_file(folder / _RANDOM_FILE).items():
+            _generators(device).set_rng_state(state)
+
 
 def pinball(predicted_BOQ: Tensor, y_BO1: Tensor, levels: tuple[float, ...]) -> Tensor:
     """(B, O, Q) pinball loss at each level (Koenker & Bassett 1978)."""
     level_Q = torch.tensor(levels, dtype=torch.float32, device=predicted_BOQ.device)
     error_BOQ = y_BO1 - predicted_BOQ
     return torch.maximum(level_Q * error_BOQ, (level_Q - 1) * error_BOQ)
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _random_states(device: Device) -> dict[str, Tensor]:
+    return {name: _generators(name).get_rng_state() for name in sorted({"cpu", device})}
+
+
+def _generators(device: str) -> Any:
+    """The module that keeps the random state of a device."""
+    return {"cpu": torch, "cuda": torch.cuda, "mps": torch.mps}[device]
 
 
 def _tensor(values: FloatArray, device: Device) -> Tensor:

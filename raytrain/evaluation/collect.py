@@ -6,7 +6,7 @@ import polars as pl
 
 from raytrain.data.frame import DATE, SERIES, Frame
 from raytrain.features.targets import TargetConfig, ahead_to_price, build_target
-from raytrain.work.fit import PROBABILITY, quantile_column
+from raytrain.work.inputs import POSITION, PROBABILITY, quantile_column
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
 
@@ -18,15 +18,16 @@ def collect(
 
     Returns:
         A row per fit and test row: key, family, target, kind, label, horizon, method, fold, seed, series_id, date,
-        label_date, actual (in the target's own unit; null while unknown), close, price_actual, a column per quantile
-        and `probability`.
+        label_date, actual (in the target's own unit; null while unknown), close, price_actual, a column per quantile,
+        `probability` and `position`.
     """
     by_target: dict[str, list[FitSpec]] = {}
     for spec in specs:
-        by_target.setdefault(spec.target, []).append(spec)
+        for name in spec.target_names:
+            by_target.setdefault(name, []).append(spec)
     tables = []
     for target in targets:
-        fits = [_of_fit(spec, store) for spec in by_target.get(target.name, [])]
+        fits = [_of_fit(spec, target.name, store) for spec in by_target.get(target.name, [])]
         if fits:
             outcomes = _outcomes(frame, target)
             rows = pl.concat(fits, how="diagonal")
@@ -34,10 +35,11 @@ def collect(
     return pl.concat(tables, how="diagonal") if tables else pl.DataFrame()
 
 
-def _of_fit(spec: FitSpec, store: ResultStore) -> pl.DataFrame:
-    names = {"key": spec.key, "family": spec.family, "target": spec.target, "fold": spec.fold.name}
-    predictions = store.predictions(spec.key)
-    absent = [name for name in (*map(quantile_column, spec.quantiles), PROBABILITY) if name not in predictions.columns]
+def _of_fit(spec: FitSpec, target: str, store: ResultStore) -> pl.DataFrame:
+    names = {"key": spec.key, "family": spec.family, "fold": spec.fold.name}
+    predictions = store.predictions(spec.key).filter(pl.col("target") == target)
+    expected = (*map(quantile_column, spec.quantiles), PROBABILITY, POSITION)
+    absent = [name for name in expected if name not in predictions.columns]
     return predictions.with_columns(
         *(pl.lit(value).alias(name) for name, value in names.items()),
         pl.lit(spec.seed).alias("seed"),

@@ -14,6 +14,7 @@ NAIVE = "naive"
 
 MEDIAN = "q0.5"
 PROBABILITY = "probability"
+POSITION = "position"
 TARGET = ["target", "kind", "label", "horizon", "method"]
 ROW = ["series_id", "date"]
 OUTCOME = ["actual", "close", "price_actual"]
@@ -94,7 +95,7 @@ def _combine_seeds(predictions: pl.DataFrame) -> pl.DataFrame:
     if MEDIAN not in quantiles and (predictions["kind"] != "threshold").any():
         raise DataError(f"forecasts need the level 0.5, got {', '.join(quantiles) or 'none'}; add 0.5 to the quantiles")
     combined = predictions.group_by("family", *TARGET, "fold", *ROW).agg(
-        pl.col(OUTCOME).first(), pl.col(*quantiles, PROBABILITY).cast(pl.Float64).mean()
+        pl.col(OUTCOME).first(), pl.col(*quantiles, PROBABILITY, *_positions(predictions)).cast(pl.Float64).mean()
     )
     twice = combined.filter(pl.struct("family", "target", *ROW).is_duplicated()).sort("family", "target", *ROW)
     if not twice.is_empty():
@@ -104,6 +105,11 @@ def _combine_seeds(predictions: pl.DataFrame) -> pl.DataFrame:
             f"{row['family']} for {row['target']}; let the test ranges of the folds not overlap"
         )
     return combined
+
+
+def _positions(predictions: pl.DataFrame) -> list[str]:
+    """The column of positions, where any family takes some."""
+    return [POSITION] if POSITION in predictions.columns else []
 
 
 def _pair(ours: pl.DataFrame, naive: pl.DataFrame) -> Pair:

@@ -14,6 +14,7 @@ Input, a long table `predictions` with one row per family, target, fold, seed, s
 | close, price_actual | price at `date` and at `label_date`; the latter null when not yet known |
 | q0.1, q0.5, ... | predicted change at each level; a point family fills q0.5 only; null for a threshold |
 | probability | threshold targets only |
+| position | in [-1, 1]; only of families that learn what to hold; may be absent |
 
 and `bars` (series_id, date, close): every bar of the test range, one row per series and date.
 
@@ -29,7 +30,7 @@ import polars as pl
 
 from raytrain import metrics
 from raytrain.errors import DataError
-from raytrain.evaluation.pairs import MEDIAN, ROW, Pair, levels, pair_with_naive
+from raytrain.evaluation.pairs import MEDIAN, POSITION, ROW, Pair, levels, pair_with_naive
 from raytrain.evaluation.significance import skill_interval
 
 _IDENTITY = {"family": pl.String, "target": pl.String, "kind": pl.String, "label": pl.String, "horizon": pl.Int64}
@@ -87,7 +88,7 @@ def score(
     - pinball_loss: at the family's own levels. naive_pinball_loss: at the shared ones.
     - coverage: share of outcomes between the lowest and the highest level, beside coverage_nominal; null for one level.
     - directional_accuracy: share of medians with the right sign, over n_calls medians that are not 0.
-    - sharpe: hold the sign of each median for `horizon` rows, overlapping forecasts sharing the capital, series
+    - sharpe: hold the sign of each median, or the position of a family that takes positions, for `horizon` rows, overlapping forecasts sharing the capital, series
       weighted equally on each date. Simple returns are earned, which add up over positions as log returns do not; for
       `difference`, where prices may be 0, changes of the price. sharpe_long: always long, same dates, same costs.
     - brier, log_loss, roc_auc: threshold targets only, for which the measures of returns are null.
@@ -221,11 +222,14 @@ def _one_row_changes(bars: pl.DataFrame) -> pl.DataFrame:
 def _strategies(pair: Pair, changes: pl.DataFrame, periods_per_year: float, cost_bp: float) -> dict[str, float]:
     if pair.kind == "threshold" or pair.rows.is_empty() or not pair.usable:
         return {}
-    positions = pair.rows.select(*ROW, sign=pl.col(MEDIAN).sign(), long=pl.lit(1.0))
+    held = pl.col(MEDIAN).sign()
+    if POSITION in pair.rows.columns:
+        held = pl.coalesce(POSITION, held)
+    positions = pair.rows.select(*ROW, held=held, long=pl.lit(1.0))
     earns = pl.col("change" if pair.method == "difference" else "simple").alias("earns")
     book = changes.select(*ROW, earns).join(positions, on=ROW, how="left", maintain_order="left")
     return {
-        "sharpe": _sharpe(book, "sign", pair.horizon, periods_per_year, cost_bp),
+        "sharpe": _sharpe(book, "held", pair.horizon, periods_per_year, cost_bp),
         "sharpe_long": _sharpe(book, "long", pair.horizon, periods_per_year, cost_bp),
     }
 

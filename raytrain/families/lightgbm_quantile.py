@@ -12,11 +12,25 @@ from raytrain.engines.files import read_params, write_params
 from raytrain.engines.lightgbm_booster import Binned, TextBooster, booster_needs
 from raytrain.engines.native import expected_rounds
 from raytrain.engines.training import teaching_rows
+from raytrain.features.volatility import VolatilityKind
+
+_LEARNER = {
+    "num_leaves",
+    "max_depth",
+    "learning_rate",
+    "min_data_in_leaf",
+    "feature_fraction",
+    "bagging_fraction",
+    "bagging_freq",
+}
+"""Parameters that the library is given."""
 
 
 class LightGBMQuantileParams(Params):
     """Parameters, named as LightGBM names them."""
 
+    scale: VolatilityKind = "har"
+    """The volatility forecast that targets are divided by."""
     num_leaves: int = Field(31, ge=2, le=4096)
     """Leaves in a tree, at most."""
     max_depth: int = Field(10, ge=1, le=64)
@@ -52,6 +66,7 @@ class LightGBMQuantile(Family[LightGBMQuantileParams]):
     params_type = LightGBMQuantileParams
     gives_quantiles = True
     packages = ("lightgbm",)
+    version = 2
 
     @classmethod
     def needs(cls, params: LightGBMQuantileParams, shape: Shape) -> Needs:
@@ -79,7 +94,7 @@ class LightGBMQuantile(Family[LightGBMQuantileParams]):
         settings: dict[str, Any] = {
             "objective": "quantile",
             "alpha": context.quantiles[index],
-            **self.params.model_dump(exclude={"num_rounds", "early_stopping_rounds", "valid_share"}),
+            **self.params.model_dump(include=_LEARNER),
         }
         shown = replace(context, progress=lambda done: context.progress((index + done) * share))
         return TextBooster.train(binned, settings, self.params.num_rounds, self.params.early_stopping_rounds, shown)

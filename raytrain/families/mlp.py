@@ -15,6 +15,8 @@ class MLPParams(NetParams):
 
     hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field((64, 32), min_length=1)
     """Units of each hidden layer."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of hidden units left out of each step."""
 
 
 class MLP(NetFamily[MLPParams]):
@@ -24,17 +26,18 @@ class MLP(NetFamily[MLPParams]):
     engine = "keras"
     lane = "slot"
     params_type = MLPParams
-    packages = ("keras", "tensorflow")
+    packages = ("keras",)
+    version = 2
 
     @classmethod
     def needs(cls, params: MLPParams, shape: Shape) -> Needs:
-        # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 40,000 x 150 values, up to (1024, 512) units.
+        # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 30,000 x 150 values, up to (1024, 512) units.
         widths = (shape.features, *params.hidden, shape.outputs * shape.quantiles)
         weights = sum(above * below for above, below in pairwise(widths))
         epoch_s = 1e-3 * shape.rows / params.batch_size + 0.075e-9 * shape.rows * weights
         return Needs(
             memory_bytes=40 * 2**20 + shape.table_bytes + 44 * weights + 24 * params.batch_size * sum(params.hidden),
-            work=0.9 + expected_epochs(params) * epoch_s,
+            work=0.6 + expected_epochs(params) * epoch_s,
         )
 
     @classmethod
@@ -48,11 +51,8 @@ class MLP(NetFamily[MLPParams]):
     def build(self, shape: NetShape) -> Any:
         import keras
 
-        from raytrain.engines.keras_loop import head
+        from raytrain.engines.keras_loop import dense_stack, head, plain
 
-        inputs = keras.Input((shape.num_features,), dtype="float32")
-        hidden = inputs
-        for units in self.params.hidden:
-            hidden = keras.layers.Dense(units, activation="gelu")(hidden)
-            hidden = keras.layers.Dropout(self.params.dropout)(hidden)
-        return keras.Model(inputs, head(hidden, shape))
+        inputs = keras.Input((shape.num_features,))
+        hidden = dense_stack(inputs, self.params.hidden, self.params.dropout)
+        return plain(keras.Model(inputs, head(hidden, shape)), shape)

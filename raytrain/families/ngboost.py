@@ -26,6 +26,7 @@ from raytrain.engines.files import read_params, write_params
 from raytrain.engines.native import Rounds, expected_rounds, table
 from raytrain.engines.training import relative_weights, teaching_rows
 from raytrain.errors import StoreCorrupt
+from raytrain.features.volatility import VolatilityKind
 
 _FILE = "model.skops"
 
@@ -44,6 +45,8 @@ _TRUSTED = frozenset(
 class NGBoostParams(Params):
     """Parameters. Each round fits one tree per parameter of the distribution, so rounds are dear."""
 
+    scale: VolatilityKind = "har"
+    """The volatility forecast that targets are divided by."""
     num_rounds: int = Field(100, ge=1, le=100_000)
     """Boosting rounds, at most."""
     learning_rate: float = Field(0.04, gt=0, le=1)

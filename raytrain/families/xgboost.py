@@ -9,8 +9,9 @@ from pydantic import Field
 
 from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
 from raytrain.engines.files import read_params, write_params
-from raytrain.engines.native import Rounds, expected_rounds, table, useful_threads
-from raytrain.engines.training import log_loss, relative_weights, teaching_rows
+from raytrain.engines.native import expected_rounds
+from raytrain.engines.training import log_loss, teaching_rows
+from raytrain.engines.xgboost_booster import LEARNER, boost, booster_needs, load_booster
 
 _FILE = "model.ubj"
 
@@ -47,20 +48,12 @@ class XGBoost(Family[XGBoostParams]):
     params_type = XGBoostParams
     tasks = frozenset({"regression", "binary"})
     packages = ("xgboost",)
+    version = 2
 
     @classmethod
     def needs(cls, params: XGBoostParams, shape: Shape) -> Needs:
-        # Measured with XGBoost 3.2 from 4,000 x 50 to 30,000 x 400 values, depths 4 to 8. Every open node holds a
-        # histogram of 256 bins of two doubles per column.
-        nodes = min(2**params.max_depth, shape.rows)
-        values = shape.rows * shape.features
-        round_s = 1.5e-6 * nodes * shape.features + 0.7e-9 * values * params.max_depth
         rounds = expected_rounds(params.num_rounds, params.early_stopping_rounds, params.valid_share)
-        return Needs(
-            max_threads=useful_threads(shape),
-            memory_bytes=10 * 2**20 + 6 * shape.table_bytes + 4096 * nodes * shape.features,
-            work=0.16e-6 * values + rounds * round_s,
-        )
+        return booster_needs(shape, rounds, params.max_depth)
 
     @classmethod
     def space(cls) -> Space:
@@ -73,34 +66,17 @@ class XGBoost(Family[XGBoostParams]):
         }
 
     def fit(self, data: FitData, context: FitContext) -> Self:
-        import xgboost
-
-        head, tail = teaching_rows(data, context, self.tasks, self.params.valid_share)
-        x, y = table(data, head)
-        matrix = xgboost.QuantileDMatrix(x, y, weight=relative_weights(data, head), nthread=context.threads)
-        aside = None
-        if len(tail):
-            x_tail, y_tail = table(data, tail)
-            aside = xgboost.QuantileDMatrix(x_tail, y_tail, ref=matrix, nthread=context.threads)
-        booster = xgboost.Booster(self._settings(context), [matrix] if aside is None else [matrix, aside])
-        rounds = Rounds(self.params.num_rounds, self.params.early_stopping_rounds, context)
-        stop = False
-        while not stop:
-            booster.update(matrix, booster.num_boosted_rounds())
-            # XGBoost keeps this prediction from round to round, so the loss costs next to nothing.
-            loss = None if aside is None else _loss(y_tail, booster.predict(aside), data.weight[tail], context)
-            stop = rounds.stop_after(loss)
-        self._booster = booster[: rounds.best]
-        return self
-
-    def _settings(self, context: FitContext) -> dict[str, Any]:
-        return {
-            **self.params.model_dump(exclude={"num_rounds", "early_stopping_rounds", "valid_share"}),
-            "objective": "binary:logistic" if context.task == "binary" else "reg:squarederror",
-            "tree_method": "hist",
-            "seed": context.seed,
-            "nthread": context.threads,
+        params = self.params
+        parts = teaching_rows(data, context, self.tasks, params.valid_share)
+        binary = context.task == "binary"
+        settings: dict[str, Any] = {
+            "objective": "binary:logistic" if binary else "reg:squarederror",
+            **params.model_dump(include=LEARNER),
         }
+        loss = log_loss if binary else _squared
+        length = {"num_rounds": params.num_rounds, "patience": params.early_stopping_rounds}
+        self._booster = boost(data, parts, context, settings, loss, **length)
+        return self
 
     def predict(self, x: Samples) -> FloatArray:
         return np.asarray(self._booster.inplace_predict(x[:]), dtype=np.float32)[:, None, None]
@@ -111,14 +87,10 @@ class XGBoost(Family[XGBoostParams]):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        import xgboost
-
         model, _ = read_params(folder, cls)
-        model._booster = xgboost.Booster({"nthread": 1}, model_file=folder / _FILE)
+        model._booster = load_booster(folder / _FILE)
         return model
 
 
-def _loss(y: NDArray[np.float64], predicted: FloatArray, weight: FloatArray, context: FitContext) -> float:
-    """The weighted mean of squared errors, or of log losses."""
-    loss = log_loss(y, predicted) if context.task == "binary" else (y - predicted) ** 2
-    return float(np.average(loss, weights=weight))
+def _squared(y: NDArray[np.float64], predicted: FloatArray) -> NDArray[np.float64]:
+    return (y - predicted) ** 2

@@ -1,7 +1,11 @@
 """From a frame to the feature table."""
 
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -13,6 +17,8 @@ from raytrain.errors import ConfigError, DataError, did_you_mean
 from raytrain.features.categories import codes, require_categories, vocabulary
 from raytrain.features.preprocess import PreprocessConfig
 from raytrain.features.steps import RSI, AnyStep, Calendar, LogReturn, Step, Volatility, ZScore
+from raytrain.features.steps.base import Task, select
+from raytrain.features.steps.panel import Panel
 
 CALENDAR = "calendar"
 
@@ -62,23 +68,20 @@ def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
         DataError: a logarithm of a value of 0 or below is asked for, or a feature is infinite.
     """
     _check_known(frame, config)
+    panel, columns = Panel.of(frame), frame.columns
     for step in config.steps:
-        _check_step(frame, step, config)
+        _check_step(panel, columns, step, config)
     for name in config.categorical:
         require_categories(frame, name, "features.categorical")
     categories = {name: vocabulary(frame, name) for name in config.categorical}
-    parts = [
-        _Part(step.stages(frame), step.expressions(frame), _is_known(step, frame, config)) for step in config.steps
-    ]
-    parts += [
-        _Part([], [codes(frame, name, labels).alias(name)], name in config.known) for name, labels in categories.items()
-    ]
+    parts = [_Part(step.names(frame), step.tasks(panel), _is_known(step, frame, config)) for step in config.steps]
+    parts += [_coded(frame, name, labels, name in config.known) for name, labels in categories.items()]
     names = _names(parts)
-    known = [part.known for part in parts for _ in part.expressions]
+    known = [part.known for part in parts for _ in part.names]
     return FeatureTable(
         names=names,
-        x=_compute(frame.table, parts, names),
-        usable=_position(frame) >= max((step.lookback for step in config.steps), default=0),
+        x=_compute(parts, names, frame.table.height),
+        usable=panel.positions() >= max((step.lookback for step in config.steps), default=0),
         known=tuple(np.flatnonzero(known).tolist()),
         categories=categories,
         preprocess=config.preprocess,
@@ -89,9 +92,13 @@ def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
 class _Part:
     """What one step, or one categorical column, adds to the table."""
 
-    stages: list[list[pl.Expr]]
-    expressions: list[pl.Expr]
+    names: list[str]
+    tasks: Iterable[Task]
     known: bool
+
+
+def _coded(frame: Frame, name: str, labels: tuple[str, ...], known: bool) -> _Part:
+    return _Part([name], [partial(select, frame, [codes(frame, name, labels)])], known)
 
 
 def _check_known(frame: Frame, config: FeaturesConfig) -> None:
@@ -103,14 +110,15 @@ def _check_known(frame: Frame, config: FeaturesConfig) -> None:
             raise ConfigError(f"features.known must not name a price, got `{name}`: its future is what models predict")
 
 
-def _check_step(frame: Frame, step: Step, config: FeaturesConfig) -> None:
+def _check_step(panel: Panel, columns: list[str], step: Step, config: FeaturesConfig) -> None:
+    frame = panel.frame
     for name in step.over(frame):
-        if name not in frame.columns:
+        if name not in columns:
             raise ConfigError(
-                f"step `{step.step}` must name numeric columns, got `{name}`; {did_you_mean(name, frame.columns)}"
+                f"step `{step.step}` must name numeric columns, got `{name}`; {did_you_mean(name, columns)}"
             )
-        if step.needs_positive:
-            _require_positive(frame, name, step.step)
+        if step.needs_positive and (panel.column(name) <= 0).any():
+            raise _not_positive(frame, name, step.step)
     for name in step.over_text():
         require_categories(frame, name, f"step `{step.step}`")
     if step.looks_ahead and not _is_known(step, frame, config):
@@ -126,50 +134,64 @@ def _is_known(step: Step, frame: Frame, config: FeaturesConfig) -> bool:
     return reads <= set(config.known)
 
 
+def known_part(frame: Frame, config: FeaturesConfig) -> FeaturesConfig:
+    """The steps and categorical columns whose features are known in advance."""
+    steps = tuple(step for step in config.steps if _is_known(step, frame, config))
+    categorical = tuple(name for name in config.categorical if name in config.known)
+    return config.model_copy(update={"steps": steps, "categorical": categorical})
+
+
 def _names(parts: list[_Part]) -> tuple[str, ...]:
-    names = tuple(expression.meta.output_name() for part in parts for expression in part.expressions)
+    names = tuple(name for part in parts for name in part.names)
     if not names:
         raise ConfigError("features.steps must make at least one feature, got none")
-    if twice := {name for name in names if names.count(name) > 1}:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ConfigError(f"each feature may be made once, got {', '.join(sorted(twice))} twice in features.steps")
     return names
 
 
-def _compute(table: pl.DataFrame, parts: list[_Part], names: tuple[str, ...]) -> NDArray[np.float32]:
-    """(rows, features); part by part, so that only one part's stages are in memory."""
-    x = np.empty((table.height, len(names)), dtype=np.float32)
-    first = 0
-    for part in parts:
-        columns = slice(first, first + len(part.expressions))
-        first = columns.stop
-        x[:, columns] = _compute_part(table, part).to_numpy()
-        if np.isinf(x[:, columns]).any():
-            worst = names[columns][int(np.isinf(x[:, columns]).any(axis=0).argmax())]
-            raise DataError(
-                f"a feature must be finite or unknown, got infinity in `{worst}`; mend the column it is made of, or "
-                "leave it out of features.steps"
-            )
+def _compute(parts: list[_Part], names: tuple[str, ...], num_rows: int) -> NDArray[np.float32]:
+    """(rows, features)."""
+    _keep_freed_memory()
+    x = np.empty((num_rows, len(names)), dtype=np.float32)
+
+    def fill(work: tuple[int, Task]) -> None:
+        first, task = work
+        with np.errstate(all="ignore"):
+            for piece in task():
+                columns = slice(first + piece.first, first + piece.first + len(piece.values))
+                _require_finite(piece.values, names[columns])
+                x[piece.rows, columns] = piece.values.T
+
+    firsts = accumulate((len(part.names) for part in parts), initial=0)
+    work = ((first, task) for first, part in zip(firsts, parts, strict=False) for task in part.tasks)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        deque(pool.map(fill, work), maxlen=0)
     return x
 
 
-def _compute_part(table: pl.DataFrame, part: _Part) -> pl.DataFrame:
-    """The part's features, all in one pass."""
-    for stage in part.stages:
-        shared = {one.meta.output_name(): one for one in stage}
-        table = table.with_columns(one.over(SERIES) for one in shared.values())
-    return table.select(one.cast(pl.Float32).fill_null(float("nan")) for one in part.expressions)
+def _keep_freed_memory() -> None:
+    """Let the allocator keep the memory of intermediate arrays for the next ones.
+
+    glibc gives freed memory back to the system until a larger block has been freed than those in use (mallopt(3),
+    M_MMAP_THRESHOLD); to get it again costs several times the arithmetic.
+    """
+    np.empty(2**24, np.int8)
 
 
-def _position(frame: Frame) -> NDArray[np.int64]:
-    """(rows,) how many rows of the series lie before each row."""
-    return frame.table.select(pl.int_range(pl.len()).over(SERIES)).to_series().to_numpy()
-
-
-def _require_positive(frame: Frame, name: str, step: str) -> None:
-    bad = frame.table.filter(pl.col(name) <= 0)
-    if not bad.is_empty():
-        series, when, value = bad.select(SERIES, DATE, name).row(0)
+def _require_finite(values: NDArray[np.float32], names: tuple[str, ...]) -> None:
+    infinite = np.isinf(values).any(axis=1)
+    if infinite.any():
         raise DataError(
-            f"step `{step}` takes logarithms and needs values above 0, got {value} in `{name}` for {series} on {when} "
-            f"({bad.height} such rows); use step `difference` for this column, or drop these rows"
+            f"a feature must be finite or unknown, got infinity in `{names[int(infinite.argmax())]}`; mend the column "
+            "it is made of, or leave it out of features.steps"
         )
+
+
+def _not_positive(frame: Frame, name: str, step: str) -> DataError:
+    bad = frame.table.filter(pl.col(name) <= 0)
+    series, when, value = bad.select(SERIES, DATE, name).row(0)
+    return DataError(
+        f"step `{step}` takes logarithms and needs values above 0, got {value} in `{name}` for {series} on {when} "
+        f"({bad.height} such rows); use step `difference` for this column, or drop these rows"
+    )

@@ -111,6 +111,13 @@ class Preprocess:
             x[..., column] = values
         return x
 
+    def only(self, columns: Sequence[int]) -> Self:
+        """The same for a table of some of the columns, in this order."""
+        chosen, seen = list(columns), dict(self.seen)
+        low, high = (None if bound is None else bound[chosen] for bound in (self.low, self.high))
+        codes = tuple((place, seen[column]) for place, column in enumerate(chosen) if column in seen)
+        return type(self)(self.fill[chosen], self.center[chosen], self.scale[chosen], low, high, self.clip, codes)
+
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads; floats survive exactly."""
         return {

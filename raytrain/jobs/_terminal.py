@@ -1,5 +1,7 @@
 """What a person sees in the terminal."""
 
+import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from rich.text import Text
 
 from raytrain.cluster.driver import Status
 from raytrain.cluster.ray_cluster import Cluster
+from raytrain.pipeline import Prepared, estimate
 
 PLAIN_EVERY_S = 10.0
 _COLOURS = {"PROMOTE": "bold green", "HOLD": "yellow", "REJECT": "red"}
@@ -89,6 +92,62 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def announce(console: Console, run: Prepared) -> None:
+    """What a run works on, and about how long."""
+    frame, profile = run.frame, run.profile
+    first, last = (str(date)[:10] for date in (frame.table["date"].min(), frame.table["date"].max()))
+    console.print(
+        f"{frame.source}: {frame.table.height} rows, {len(frame.series)} series, {first} to {last}; "
+        f"{run.dataset.x.shape[1]} features; machine {profile.name}: {profile.pcores} cores, {profile.memory_gb:g} GB, "
+        f"slot on {profile.slot}",
+        markup=False,
+        highlight=False,
+    )
+    simulation, left = estimate(run)
+    stored = len(run.plan.fits) - left
+    console.print(
+        f"plan: {len(run.recipes.recipes)} families x {len(run.config.targets)} targets x {len(run.folds)} folds x "
+        f"{len(run.config.seeds)} seeds = {len(run.plan.fits)} fits, {stored} stored, {left} to run: about "
+        f"{duration(simulation.makespan_s)}, held up by {simulation.bottleneck}",
+        highlight=False,
+    )
+
+
+def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> None:
+    """A line per failed fit, with what to try."""
+    for failure in failures:
+        what = f"{failure['family']} {failure['target']} {failure['fold']}"
+        line = f"failed: {what}: {failure['exception']}; {failure['advice']}"
+        console.print(line, markup=False, highlight=False, style="red")
+
+
+def print_how_to_go_on(console: Console) -> None:
+    """The command that finishes what is left."""
+    command = shlex.join([sys.executable, *sys.orig_argv[1:]])
+    console.print(f"to go on: {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def scores_table(scores: pl.DataFrame) -> Table:
+    """Family x target: skill over naive and the price error of both."""
+    table = Table(title="Forecasts against naive", title_justify="left", header_style="bold")
+    for name in ("target", "family", "skill", "MAPE / naive", "coverage", "Sharpe / long"):
+        table.add_column(name, justify="left" if name in ("target", "family") else "right", no_wrap=True)
+    for row in scores.iter_rows(named=True):
+        table.add_row(
+            row["target"],
+            row["family"],
+            _percent(row["skill"], signed=True),
+            f"{_percent(row['mape'])} / {_percent(row['naive_mape'])}",
+            _percent(row["coverage"]),
+            f"{_number(row['sharpe'])} / {_number(row['sharpe_long'])}",
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def decisions_table(gates: Sequence[Mapping[str, Any]], scores: pl.DataFrame) -> Table:

@@ -11,8 +11,8 @@ from raytrain.data.diagnostics.store import last_schema, write_diagnostics
 from raytrain.features.build import build
 from raytrain.features.diagnostics import diagnose, inputs_of
 from raytrain.jobs import _command, _findings, _terminal
-from raytrain.pipeline import RunConfig
 from raytrain.report.page import render_check
+from raytrain.run_config import RunConfig
 
 
 class CheckConfig(RunConfig):

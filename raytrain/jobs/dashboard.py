@@ -14,7 +14,7 @@ from raytrain.cluster.ray_cluster import open_cluster
 from raytrain.errors import ConfigError
 from raytrain.jobs import _command, _terminal
 from raytrain.machine.detect import resolve
-from raytrain.pipeline import RunConfig
+from raytrain.run_config import RunConfig
 from raytrain.tracking.mlflow_store import WRITER_ENVIRONMENT, tracking_uri
 
 MLFLOW_PORT = 5000

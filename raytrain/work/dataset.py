@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from raytrain.data.atomic import whole_folder
 from raytrain.data.frame import DATE, SERIES, Frame
 from raytrain.features.build import FeatureTable
+from raytrain.features.history import Ahead, PricePath
+from raytrain.features.market import price_path
 from raytrain.features.preprocess import PreprocessConfig
-from raytrain.features.targets import TargetConfig, build_target
+from raytrain.features.targets import Method, TargetConfig, build_target
 from raytrain.folds import Fold, train_rows
+
+_PATH = ("change", "range", "implied")
 
 UNKNOWN_DATE = np.iinfo(np.int64).max
 """The label date of a row whose label is not known yet."""
@@ -33,8 +37,23 @@ class Dataset:
     arrays: Mapping[str, NDArray[Any]]
 
     @classmethod
-    def build(cls, frame: Frame, features: FeatureTable, targets: Sequence[TargetConfig]) -> Self:
-        """Features and labels of a frame; nothing is written.
+    def build(
+        cls,
+        frame: Frame,
+        features: FeatureTable,
+        targets: Sequence[TargetConfig],
+        *,
+        weight: NDArray[np.float32] | None = None,
+        ahead: Ahead | None = None,
+    ) -> Self:
+        """Features, labels and price paths of a frame; nothing is written.
+
+        Args:
+            frame: the table.
+            features: what `raytrain.features.build.build` made of it.
+            targets: what is predicted.
+            weight: (rows,) how much each training row counts; equally when not given.
+            ahead: what is known of the rows to come, for families that look ahead.
 
         Raises:
             DataError: a target cannot be made of these prices.
@@ -45,6 +64,13 @@ class Dataset:
             "date": frame.table[DATE].dt.timestamp("ns").to_numpy(),
             "series": frame.table[SERIES].rle_id().cast(pl.Int32).to_numpy(),
         }
+        if weight is not None:
+            arrays["weight"] = weight
+        if ahead is not None:
+            arrays |= {"ahead": ahead.table, "ahead_at": ahead.at}
+        for method in {target.method for target in targets}:
+            path = price_path(frame, method)
+            arrays |= {f"{name}-{method}": getattr(path, name) for name in _PATH}
         for target in targets:
             labels = build_target(frame, target)
             label_date = labels["label_date"].dt.timestamp("ns").fill_null(UNKNOWN_DATE)
@@ -121,38 +147,67 @@ class Dataset:
         """(rows,) the date on which the target became known; `UNKNOWN_DATE` while it is not."""
         return self.arrays[f"label_date-{target}"]
 
-    def train_rows(self, fold: Fold, target: str) -> NDArray[np.bool_]:
-        """(rows,) the usable rows that the fold may train on."""
-        return self.usable & train_rows(fold, self.date, self.label_date(target))
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """(rows,) how much each training row counts."""
+        given = self.arrays.get("weight")
+        return np.ones(len(self.date), dtype=np.float32) if given is None else given
+
+    def path(self, method: Method) -> PricePath:
+        """What prices did, in the unit of targets made by `method`."""
+        return PricePath(**{name: self.arrays[f"{name}-{method}"] for name in _PATH}, series=self.series)
+
+    @property
+    def ahead(self) -> Ahead:
+        """What is known of the rows to come; nothing when the dataset was built without."""
+        rows = len(self.date)
+        table = self.arrays.get("ahead", np.empty((rows, 0), dtype=np.float32))
+        return Ahead(table, self.arrays.get("ahead_at", np.arange(rows)))
+
+    def train_rows(self, fold: Fold, *targets: str) -> NDArray[np.bool_]:
+        """(rows,) the usable rows that the fold may train on: those whose labels, of all targets, it knows."""
+        known = [train_rows(fold, self.date, self.label_date(target)) for target in targets]
+        return np.asarray(np.logical_and.reduce([self.usable, *known]))
 
     def seen_hashes(self, folds: Sequence[Fold]) -> dict[str, str]:
         """Fold name -> hash of all features dated before the end of its test block; every row is hashed once.
 
         A fold's hash does not depend on the other folds, nor on rows after its block.
         """
+        # What models are told of the features beside their values.
+        form = [self.meta["features"], self.categorical, self.meta["known"]]
+        return self._hashes(folds, form, [self.usable, self.x])
+
+    def path_hashes(self, folds: Sequence[Fold], method: Method, steps: int = 0) -> dict[str, str]:
+        """The same for the path of prices, and for `steps` rows of what is known ahead."""
+        path = self.path(method)
+        arrays = [path.change, path.range, path.implied]
+        if steps and self.ahead.table.shape[1]:
+            arrays.append(np.ascontiguousarray(self.ahead.of(np.arange(len(self.date)), steps)))
+        return self._hashes(folds, [method, steps], arrays)
+
+    def _hashes(self, folds: Sequence[Fold], form: Any, arrays: Sequence[NDArray[Any]]) -> dict[str, str]:
         ends = sorted({fold.test_end for fold in folds})
-        total = {end: hashlib.sha256(json.dumps(self._form()).encode()) for end in ends}
+        total = {end: hashlib.sha256(json.dumps(form).encode()) for end in ends}
         starts = np.flatnonzero(np.diff(self.series, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(self.series)], strict=True):
             name = hashlib.sha256(self.meta["series"][self.series[start]].encode()).digest()
-            arrays = [(array, hashlib.sha256()) for array in (self.date, self.usable, self.x)]
+            digests = [(array, hashlib.sha256()) for array in (self.date, *arrays)]
             done = start
             for end in ends:
                 upto = start + int(np.searchsorted(self.date[start:stop], end))
-                for array, digest in arrays:
+                for array, digest in digests:
                     digest.update(array[done:upto].data)
                 done = upto
                 if upto > start:
-                    total[end].update(name + b"".join(digest.digest() for _, digest in arrays))
+                    total[end].update(name + b"".join(digest.digest() for _, digest in digests))
         return {fold.name: total[fold.test_end].hexdigest() for fold in folds}
 
-    def _form(self) -> Any:
-        """What models are told of the features beside their values."""
-        features, preprocess = self.meta["features"], self.preprocess
-        if not self.categorical and preprocess == PreprocessConfig():
-            return features
-        return [features, self.categorical, preprocess.model_dump()]
-
-    def label_hash(self, fold: Fold, target: str) -> str:
-        """Hash of the labels that the fold trains on."""
-        return hashlib.sha256(self.y(target)[self.train_rows(fold, target)].data).hexdigest()
+    def label_hash(self, fold: Fold, *targets: str) -> str:
+        """Hash of the labels that the fold trains on, and of their weights."""
+        digest, rows = hashlib.sha256(), self.train_rows(fold, *targets)
+        for target in targets:
+            digest.update(self.y(target)[rows].data)
+        if "weight" in self.arrays:
+            digest.update(self.weight[rows].data)
+        return digest.hexdigest()

@@ -6,7 +6,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,16 @@ from numpy.typing import NDArray
 
 from raytrain import __version__, families
 from raytrain.data.frame import DATE, SERIES
-from raytrain.engines.base import Family, FitContext, FitData, Samples, never, output_quantiles
+from raytrain.engines.base import FitContext, Params, never
+from raytrain.engines.members import MemberFamily
 from raytrain.errors import FitError
-from raytrain.features.preprocess import Preprocess
-from raytrain.features.windows import Windows, ends_with_history
 from raytrain.folds import test_rows
 from raytrain.work.dataset import Dataset
+from raytrain.work.inputs import POSITION, Inputs, MemberInputs, forecast_columns
 from raytrain.work.spec import FitSpec
+from raytrain.work.store import ResultStore
 
-PROBABILITY = "probability"
-
-
-def quantile_column(level: float) -> str:
-    """The column that holds a quantile: `q0.1`."""
-    return f"q{level:g}"
+TARGET = "target"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +48,13 @@ class FitResult:
     """A finished fit."""
 
     predictions: pl.DataFrame
-    """series_id, date, then one column per quantile, or `probability`: forward returns in the target's own unit."""
+    """target, series_id, date, then one column per quantile, or `probability`, in the target's own unit; `position` of
+    families that take positions."""
     cost: Cost
     stopped: bool
     """Whether the fit was asked to stop before it was done."""
+    cut_short: bool = False
+    """Whether its own time was used up first: a result like any other, of what was learned until then."""
 
     def facts(self, spec: FitSpec) -> dict[str, Any]:
         """What `result.json` keeps."""
@@ -63,6 +63,7 @@ class FitResult:
             "key": spec.key,
             "spec": spec.to_dict(),
             "cost": asdict(self.cost),
+            "cut_short": self.cut_short,
             "environment": environment | dict(spec.packages),
         }
 
@@ -82,17 +83,33 @@ class Control:
     threads: int = 1
     should_stop: Callable[[], bool] = never
     progress: Progress = field(default_factory=Progress)
+    checkpoint: Path | None = None
+    """Where a fit that is stopped may leave its state, and find it again."""
 
 
-def run_fit(spec: FitSpec, dataset: Dataset, control: Control) -> FitResult:
+def run_fit(spec: FitSpec, dataset: Dataset, control: Control, store: ResultStore | None = None) -> FitResult:
     """Train and predict the test block.
+
+    Args:
+        spec: the fit.
+        dataset: what it sees.
+        control: how the world steers it.
+        store: where the results are that an ensemble reads; other families need none.
 
     Raises:
         FitError: nothing to train on or to predict, or the family cannot learn from these rows.
         Exception: whatever the library raises; `control.progress.phase` says where.
     """
+    budget = _Budget(spec.budget_s, control.should_stop)
+    fit = _Fit(
+        spec=spec,
+        params=families.get(spec.family).params_type.model_validate_json(spec.params),
+        dataset=dataset,
+        control=replace(control, should_stop=budget.is_spent),
+        store=store,
+    )
     with _Meter() as meter:
-        trained_on, predictions, stopped = _fit_and_predict(spec, dataset, control)
+        trained_on, predictions = fit.run()
     cost = Cost(
         wall_s=meter.wall_s,
         cpu_s=meter.cpu_s,
@@ -102,130 +119,111 @@ def run_fit(spec: FitSpec, dataset: Dataset, control: Control) -> FitResult:
         train_rows=trained_on,
         features=dataset.x.shape[1],
     )
-    return FitResult(predictions=predictions, cost=cost, stopped=stopped)
+    return FitResult(predictions=predictions, cost=cost, stopped=budget.stopped, cut_short=budget.ran_out)
 
 
-def _fit_and_predict(spec: FitSpec, dataset: Dataset, control: Control) -> tuple[int, pl.DataFrame, bool]:
-    progress = control.progress
-    family_type = families.get(spec.family)
-    params = family_type.params_type.model_validate_json(spec.params)
-    context = FitContext(
-        task=spec.task,
-        quantiles=spec.quantiles,
-        seed=spec.seed,
-        threads=control.threads,
-        device=spec.device,
-        should_stop=control.should_stop,
-        progress=lambda share: setattr(progress, "share", share),
-    )
-    progress.phase = "preprocess"
-    inputs = Inputs.make(family_type, params, dataset, spec)
-    data = inputs.training_data()
-    progress.phase = "fit"
-    family = family_type(params).fit(data, context)
-    stopped = control.should_stop()
-    progress.phase = "predict"
-    values = inputs.unscale(family.predict(inputs.samples(inputs.test)))
-    return len(data.y), _as_table(values, inputs, family_type, context), stopped
+class _Budget:
+    """Tells a fit to stop when somebody asks, or when its time is used up."""
+
+    def __init__(self, seconds: float | None, stop_asked: Callable[[], bool]) -> None:
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._stop_asked = stop_asked
+        self.stopped = False
+        """Somebody asked the fit to stop."""
+        self.ran_out = False
+        """The fit's own time was used up before it was done."""
+
+    def is_spent(self) -> bool:
+        """Asked by the family at each safe point."""
+        self.stopped = self.stopped or self._stop_asked()
+        self.ran_out = self.ran_out or (self._until is not None and time.monotonic() >= self._until)
+        return self.stopped or self.ran_out
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """The rows a fit trains on and predicts, in the form its family wants."""
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """One fit under way."""
 
+    spec: FitSpec
+    params: Params
     dataset: Dataset
-    target: str
-    steps: int
-    """Rows in a window; 0 for a family that sees one row at a time."""
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    preprocess: Preprocess | None
-    y_scale: float
+    control: Control
+    store: ResultStore | None
 
-    @classmethod
-    def make(cls, family: type[Family[Any]], params: Any, dataset: Dataset, spec: FitSpec) -> "Inputs":
-        """Choose the rows; scale with what the training rows tell.
+    def run(self) -> tuple[int, pl.DataFrame]:
+        """Rows trained on, and the predictions of the test block; of each series apart when the family is told so."""
+        if self.params.scope == "pooled":
+            return self._part(None)
+        test = self.dataset.series[test_rows(self.spec.fold, self.dataset.date)]
+        if not len(test):
+            raise FitError(f"{self.spec.label}: a fit needs rows to predict, got none; start the folds earlier")
+        parts = [self._of_series(int(code)) for code in np.unique(test)]
+        return sum(rows for rows, _ in parts), pl.concat(predictions for _, predictions in parts)
 
-        Raises:
-            FitError: no row to train on or to predict.
-        """
-        steps = family.steps(params)
-        whole = dataset.usable & ends_with_history(dataset.series, steps) & _usable_from(dataset, steps)
-        train = np.flatnonzero(whole & dataset.train_rows(spec.fold, spec.target))
-        test = np.flatnonzero(whole & test_rows(spec.fold, dataset.date))
-        if len(train) == 0 or len(test) == 0:
-            raise FitError(
-                f"{spec.label}: a fit needs rows to train on and to predict, got {len(train)} and {len(test)} with "
-                f"{steps} row(s) of look-back; lower the window, or start the folds later"
-            )
-        y_scale = 1.0
-        if family.scaled and spec.task == "regression":
-            y_scale = float(np.std(dataset.y(spec.target)[train], dtype=np.float64)) or 1.0
-        return cls(
-            dataset=dataset,
-            target=spec.target,
-            steps=steps if family.inputs == "windows" else 0,
-            train=train,
-            test=test,
-            preprocess=_fit_preprocess(dataset, train, scaled=family.scaled),
-            y_scale=y_scale,
+    def _of_series(self, code: int) -> tuple[int, pl.DataFrame]:
+        checkpoint = self.control.checkpoint and self.control.checkpoint / str(code)
+        alone = replace(self, control=replace(self.control, checkpoint=checkpoint))
+        return alone._part(np.asarray(self.dataset.series == code))
+
+    def _part(self, among: NDArray[np.bool_] | None) -> tuple[int, pl.DataFrame]:
+        """One model: trained on the rows `among` these, or on all."""
+        progress = self.control.progress
+        progress.phase = "preprocess"
+        inputs = self._inputs(among)
+        data, family = inputs.training_data(), families.get(self.spec.family)(self.params)
+        progress.phase = "fit"
+        if data is not None:
+            family = family.fit(data, self._context())
+        elif isinstance(family, MemberFamily):
+            family = family.untrained()
+        progress.phase = "predict"
+        values = inputs.unscale(family.predict(inputs.samples(inputs.test)), inputs.test)
+        table = _as_table(values, inputs.test, self.dataset, self.spec)
+        position = family.positions(inputs.samples(inputs.test))
+        return len(inputs.train), table if position is None else table.with_columns(pl.Series(POSITION, position))
+
+    def _inputs(self, among: NDArray[np.bool_] | None) -> Inputs | MemberInputs:
+        family = families.get(self.spec.family)
+        if issubclass(family, MemberFamily):
+            assert self.store is not None, "an ensemble reads results"
+            return MemberInputs.make(family, self.params, self.dataset, self.spec, store=self.store, among=among)
+        return Inputs.make(family, self.params, self.dataset, self.spec, among)
+
+    def _context(self) -> FitContext:
+        spec, control, meta = self.spec, self.control, self.dataset.meta
+        return FitContext(
+            task=spec.task,
+            quantiles=spec.quantiles,
+            horizons=tuple(target.horizon for target in spec.targets),
+            features=tuple(meta["features"]),
+            categorical=tuple(self.dataset.categorical),
+            known=tuple(meta["known"]),
+            seed=spec.seed,
+            threads=control.threads,
+            device=spec.device,
+            should_stop=control.should_stop,
+            progress=lambda share: setattr(control.progress, "share", share),
+            checkpoint=control.checkpoint,
         )
 
-    def samples(self, rows: NDArray[np.int64]) -> Samples:
-        """Model inputs for these rows; windows stay in the dataset until they are asked for."""
-        if self.steps:
-            return Windows(self.dataset.x, rows, self.steps, self.preprocess)
-        chosen = self.dataset.x[rows]
-        return chosen if self.preprocess is None else self.preprocess.apply_in_place(chosen)
 
-    def training_data(self) -> FitData:
-        """The training rows."""
-        rows = self.train
-        y = np.asarray(self.dataset.y(self.target)[rows])[:, None]
-        return FitData(
-            x=self.samples(rows),
-            y=np.asarray(y / self.y_scale if self.y_scale != 1.0 else y, dtype=np.float32),
-            weight=np.ones(len(rows), dtype=np.float32),
-            date=self.dataset.date[rows],
-            label_date=self.dataset.label_date(self.target)[rows],
-        )
-
-    def unscale(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Predictions in the target's own unit."""
-        return values * np.float32(self.y_scale) if self.y_scale != 1.0 else values
-
-
-def _fit_preprocess(dataset: Dataset, train: NDArray[np.int64], *, scaled: bool) -> Preprocess | None:
-    """What the inputs go through; None for nothing."""
-    categorical = dataset.categorical
-    if scaled:
-        return Preprocess.fit(dataset.x, train, dataset.preprocess, categorical)
-    return Preprocess.fit_codes(dataset.x, train, categorical) if categorical else None
-
-
-def _usable_from(dataset: Dataset, steps: int) -> NDArray[np.bool_]:
-    """Rows whose whole window lies behind the warm-up."""
-    if steps == 1:
-        return dataset.usable
-    first = np.zeros(len(dataset.usable), dtype=bool)
-    if steps <= len(first):
-        first[steps - 1 :] = dataset.usable[: len(first) - steps + 1]
-    return first
-
-
-def _as_table(
-    values: NDArray[np.float32], inputs: Inputs, family: type[Family[Any]], context: FitContext
-) -> pl.DataFrame:
-    levels = output_quantiles(family, context)
-    if values.shape != (len(inputs.test), 1, len(levels)):
-        raise FitError(f"{family.name} must predict {(len(inputs.test), 1, len(levels))} values, got {values.shape}")
+def _as_table(values: NDArray[np.float32], rows: NDArray[np.int64], dataset: Dataset, spec: FitSpec) -> pl.DataFrame:
+    """The columns of `FitResult.predictions`; target after target when there are several."""
+    family = families.get(spec.family)
+    columns = forecast_columns(family, spec)
+    names = spec.target_names
+    if values.shape != (len(rows), len(names), len(columns)):
+        raise FitError(f"{family.name} must predict {(len(rows), len(names), len(columns))} values, got {values.shape}")
     if not np.isfinite(values).all():
         raise FitError(f"{family.name} must predict finite values, got {int((~np.isfinite(values)).sum())} others")
-    names = [PROBABILITY] if context.task == "binary" else [quantile_column(level) for level in levels]
-    series = np.asarray(inputs.dataset.meta["series"])[inputs.dataset.series[inputs.test]]
-    columns = {name: values[:, 0, index] for index, name in enumerate(names)}
-    date = pl.Series(inputs.dataset.date[inputs.test]).cast(pl.Datetime("ns")).cast(pl.Datetime("us"))
-    return pl.DataFrame({SERIES: series, DATE: date, **columns})
+    series = np.asarray(dataset.meta["series"])[dataset.series[rows]]
+    date = pl.Series(dataset.date[rows]).cast(pl.Datetime("ns")).cast(pl.Datetime("us"))
+    return pl.concat(
+        pl.DataFrame(
+            {SERIES: series, DATE: date} | {name: values[:, output, at] for at, name in enumerate(columns)}
+        ).select(pl.lit(target).alias(TARGET), pl.all())
+        for output, target in enumerate(names)
+    )
 
 
 class _Meter:

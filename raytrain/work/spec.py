@@ -7,7 +7,11 @@ from functools import cached_property
 from typing import Any, Self
 
 from raytrain.engines.base import Device, Task
+from raytrain.features.targets import TargetConfig
 from raytrain.folds import Fold
+
+JOIN = "+"
+"""Between the names of targets that are forecast together; no name contains it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +25,9 @@ class FitSpec:
     params: str
     """The parameters as canonical JSON."""
     target: str
-    """The target's name: `return_1w`."""
-    target_config: str
-    """The whole target as canonical JSON."""
+    """The target's name: `return_1w`; those that are forecast together joined by `+`."""
+    target_configs: tuple[str, ...]
+    """The whole of each target as canonical JSON."""
     task: Task
     quantiles: tuple[float, ...]
     fold: Fold
@@ -32,7 +36,16 @@ class FitSpec:
     features_hash: str
     """Content of the features up to the end of the test block."""
     labels_hash: str
-    """Content of the labels that are trained on."""
+    """Content of the labels that are trained on, and of their weights."""
+    path_hash: str = ""
+    """Content of the path of prices up to the end of the test block, and of what is known ahead; empty for a fit that
+    reads neither."""
+    preprocess: str = ""
+    """How inputs are scaled, as canonical JSON; empty for families that take them as they are."""
+    members: tuple[str, ...] = ()
+    """Keys of the fits whose forecasts this one reads."""
+    budget_s: float | None = None
+    """Seconds after which the fit stops at its next safe point and keeps what it has learned."""
 
     @cached_property
     def key(self) -> str:
@@ -43,6 +56,16 @@ class FitSpec:
     def label(self) -> str:
         """How the fit is called where people look: the terminal and Ray's dashboard."""
         return f"{self.family} {self.target} {self.fold.name} s{self.seed}"
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets, one for each output."""
+        return tuple(self.target.split(JOIN))
+
+    @cached_property
+    def targets(self) -> tuple[TargetConfig, ...]:
+        """What is forecast, one for each output."""
+        return tuple(TargetConfig.model_validate_json(one) for one in self.target_configs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -56,6 +79,8 @@ class FitSpec:
             spec,
             fold=Fold(**values["fold"]),
             quantiles=tuple(values["quantiles"]),
+            target_configs=tuple(values["target_configs"]),
+            members=tuple(values["members"]),
             packages=tuple((name, version) for name, version in values["packages"]),
         )
 

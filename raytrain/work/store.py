@@ -19,6 +19,7 @@ from raytrain.errors import StoreCorrupt
 RESULT = "result.json"
 PREDICTIONS = "predictions.parquet"
 CHECKSUMS = "SHA256SUMS"
+_CHECKPOINT_AGE_S = 7 * 86_400
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class ResultStore:
     def folder(self, key: str) -> Path:
         """Where the result of `key` is or will be."""
         return self.root / "fits" / key[:2] / key
+
+    def checkpoint(self, key: str) -> Path:
+        """An existing folder in which a fit that is stopped may leave its state."""
+        folder = self.root / "checkpoints" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def has(self, key: str) -> bool:
         """Whether `key` is finished."""
@@ -60,6 +67,7 @@ class ResultStore:
             predictions.write_parquet(building / PREDICTIONS, compression="zstd")
             (building / RESULT).write_text(json.dumps(result, indent=1, sort_keys=True))
             (building / CHECKSUMS).write_text(_checksums(building))
+        shutil.rmtree(self.root / "checkpoints" / key, ignore_errors=True)
 
     def verify(self, key: str) -> None:
         """Check a result against its checksums.
@@ -97,9 +105,15 @@ class ResultStore:
         """Remove what killed writers left behind; returns how many."""
         stale = [*self.root.glob("fits/*/.*"), *self.root.glob("prepared/.*")]
         gone = [path for path in stale if is_abandoned(path)]
+        gone += [path for path in self.root.glob("checkpoints/*") if _is_old(path)]
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
         return len(gone)
+
+
+def _is_old(checkpoint: Path) -> bool:
+    """Whether nobody went on from it for a week: the data has moved on, and its key will not come back."""
+    return time.time() - checkpoint.stat().st_mtime > _CHECKPOINT_AGE_S
 
 
 def _checksums(folder: Path) -> str:

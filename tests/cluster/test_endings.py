@@ -13,7 +13,7 @@ SPEC = FitSpec(
     packages=(),
     params="{}",
     target="return_1d",
-    target_config="{}",
+    target_configs=("{}",),
     task="regression",
     quantiles=(0.5,),
     fold=Fold(name="2018", train_start=None, cutoff=1, test_start=2, test_end=3),

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from raytrain import families
 from raytrain.cluster.worker import Order, Slot, advice, execute
 from raytrain.config import load
 from raytrain.engines.process import ENGINE_VARIABLE
 from raytrain.errors import FitError, WrongEngine
-from raytrain.pipeline import RunConfig, prepare
+from raytrain.pipeline import prepare
+from raytrain.run_config import RunConfig
 from raytrain.work.store import ResultStore
 
 
@@ -84,6 +86,9 @@ def test_running_out_of_memory_is_told_apart(order: Order, monkeypatch: pytest.M
 
 def test_a_stopped_fit_keeps_nothing(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raytrain.work.inflight.Inflight.should_stop", lambda self: True)
+    naive = families.get("naive")
+    fit = naive.fit
+    monkeypatch.setattr(naive, "fit", lambda self, data, context: context.should_stop() and fit(self, data, context))
     assert execute(order).status == "stopped"
     assert not ResultStore(order.store).has(order.spec.key)
 

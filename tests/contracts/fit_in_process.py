@@ -6,6 +6,7 @@ fit in the same process changes nothing.
 """
 
 import importlib
+import importlib.util
 import json
 import resource
 import sys
@@ -16,11 +17,21 @@ import numpy as np
 import psutil
 
 from raytrain import families
-from raytrain.engines.base import FitContext, FitData, Shape
+from raytrain.engines.base import FitData, Shape
 from raytrain.engines.process import claim
-from raytrain.features.windows import Windows
+from raytrain.features.history import PricePath
 
-MODULES = {"scikit-learn": "sklearn.tree"}
+MODULES = {"scikit-learn": "sklearn.tree", "pytorch-forecasting": "pytorch_forecasting"}
+ROWS = ("y", "weight", "date", "label_date", "series")
+
+
+def problems() -> Any:
+    """The module that makes problems: the tests' conftest, which has no importable name here."""
+    spec = importlib.util.spec_from_file_location("problems", Path(__file__).with_name("conftest.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["problems"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def peak_bytes() -> int:
@@ -37,7 +48,7 @@ def thread_seconds() -> dict[int, float]:
     return {thread.id: thread.user_time + thread.system_time for thread in psutil.Process().threads()}
 
 
-def measure(name: str, given: dict[str, Any], rows: int, features: int) -> dict[str, float]:
+def measure(made: Any, name: str, given: dict[str, Any], rows: int, features: int) -> dict[str, float]:
     """Peak memory beyond the bare engine, and how many threads a fit that was given one kept busy."""
     family = families.get(name)
     params = families.make_params(name, given)
@@ -47,19 +58,27 @@ def measure(name: str, given: dict[str, Any], rows: int, features: int) -> dict[
     rng = np.random.default_rng(0)
     steps = family.steps(params)
     table = rng.standard_normal((rows + steps - 1, features), dtype=np.float32)
-    date = np.arange(rows) * 86_400 * 10**9
+    y = table[:, 0] + rng.standard_normal(len(table), dtype=np.float32)
+    change = np.concatenate([[np.nan], y[:-1]]).astype(np.float64)
+    unknown = np.full(len(table), np.nan)
+    path = PricePath(change, unknown, unknown, np.zeros(len(table), dtype=np.int32))
+    forecasts = y[:, None, None] + rng.standard_normal((len(table), made.MEMBERS, 3), dtype=np.float32)
+    inputs = made.Inputs(family.inputs, table, steps, 0, path, np.sort(forecasts, axis=-1))
+    chosen = np.arange(steps - 1, len(table))
+    date = np.arange(rows) * made.DAY
     data = FitData(
-        x=Windows(table, np.arange(steps - 1, len(table)), steps) if family.inputs == "windows" else table,
-        y=table[steps - 1 :, :1] + rng.standard_normal((rows, 1), dtype=np.float32),
+        x=inputs.of(chosen),
+        y=y[chosen, None],
         weight=np.ones(rows, dtype=np.float32),
         date=date,
-        label_date=date + 86_400 * 10**9,
+        label_date=date + made.DAY,
+        series=path.series[chosen],
     )
-    levels = (0.1, 0.5, 0.9)
     before = thread_seconds()
-    family(params).fit(data, FitContext(quantiles=levels, threads=1))
+    family(params).fit(data, made.context(threads=1))
     seconds = [after - before.get(thread, 0.0) for thread, after in thread_seconds().items()]
-    shape = Shape(rows=rows, features=features, steps=steps, quantiles=len(levels) if family.gives_quantiles else 1)
+    levels = len(made.LEVELS) if family.gives_quantiles else 1
+    shape = Shape(rows=rows, features=features, steps=steps, quantiles=levels)
     return {
         "peak_bytes": peak_bytes() - bare,
         "needs_bytes": family.needs(params, shape).memory_bytes,
@@ -72,14 +91,17 @@ def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     family = families.get(job["name"])
     claim(family.engine)
+    made = problems()
     if "measure" in job:
-        (folder / "measured.json").write_text(json.dumps(measure(job["name"], **job["measure"])))
-    context = FitContext(**job["context"] | {"quantiles": tuple(job["context"]["quantiles"])})
+        (folder / "measured.json").write_text(json.dumps(measure(made, job["name"], **job["measure"])))
     with np.load(folder / "data.npz") as file:
         arrays = dict(file)
-    x_test = arrays.pop("x_test")
-    model = family(families.make_params(job["name"], job["params"])).fit(FitData(**arrays), context)
-    np.save(folder / "predictions.npy", model.predict(x_test))
+    path = PricePath(**{name: arrays[f"path_{name}"] for name in ("change", "range", "implied", "series")})
+    kind, steps, most = str(arrays["kind"]), int(arrays["steps"]), int(arrays["most"])
+    inputs = made.Inputs(kind, arrays["table"], steps, most, path, arrays["forecasts"])
+    data = FitData(x=inputs.of(arrays["train"]), **{name: arrays[name] for name in ROWS})
+    model = family(families.make_params(job["name"], job["params"])).fit(data, made.context(**job["context"]))
+    np.save(folder / "predictions.npy", model.predict(inputs.of(arrays["test"])))
 
 
 if __name__ == "__main__":

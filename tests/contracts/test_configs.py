@@ -7,11 +7,14 @@ import pytest
 from raytrain import families
 from raytrain.config import load, read_yaml
 from raytrain.machine.detect import resolve
-from raytrain.pipeline import RunConfig
+from raytrain.run_config import RunConfig
+from raytrain.work.training_plan import TrainingPlan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = sorted(CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS / "gates").glob("*.yaml"))
+PRESETS = sorted((CONFIGS / "presets").glob("*.yaml"))
+PLANS = sorted((CONFIGS / "plans").glob("*.yaml"))
 MACHINES = sorted((CONFIGS / "machines").glob("*.yaml"))
 
 
@@ -28,7 +31,54 @@ def no_settings_of_the_tester(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_config_lies_where_nobody_looks() -> None:
     assert {"demo.yaml", "daily.yaml"} <= set(names(RUNS))
     assert OVERLAYS
-    assert set(CONFIGS.rglob("*.yaml")) == {*RUNS, *OVERLAYS, *MACHINES}
+    assert set(CONFIGS.rglob("*.yaml")) == {*RUNS, *OVERLAYS, *MACHINES, *PRESETS, *PLANS}
+
+
+def test_all_yaml_names_all_families() -> None:
+    assert set(load(RunConfig, [CONFIGS / "all.yaml"]).families) == set(families.names())
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=names(PRESETS))
+def test_a_preset_differs_from_balanced_in_parameters_that_exist(path: Path) -> None:
+    given = read_yaml(path)
+    config = load(RunConfig, [], ["--preset", path.stem, "--presets", str(path.parent)])
+    assert bool(given) is (path.stem != "balanced")
+    for name, params in given.get("params", {}).items():
+        usual = families.make_params(name, {}).model_dump(mode="json")
+        assert families.make_params(name, config.params[name]).model_dump(mode="json") == usual | params
+        assert {key: usual[key] for key in params} != params
+        same = [key for key, value in params.items() if usual[key] == value]
+        assert same in ([], ["learning_rate"]), f"{name}: {same} are balanced already"
+
+
+def test_presets_are_those_that_users_know() -> None:
+    """The sizes that are compared: see the table of presets in the README."""
+    known = {
+        "fast": (2e-3, 100, 64, 60, 10, (32,), "gru", (64, 32), (32,)),
+        "balanced": (1e-3, 200, 48, 90, 15, (48, 96), "gru", (80, 40), (40,)),
+        "quality": (5e-4, 300, 32, 120, 20, (64, 128, 256), "lstm", (120, 60), (80, 40)),
+        "legacy": (1e-3, 300, 32, 120, 20, (64,), "lstm", (100, 50), ()),
+    }
+    assert set(known) == {path.stem for path in PRESETS}
+    fields = "learning_rate num_epochs batch_size window patience channels cell recurrent dense".split()
+    for name, values in known.items():
+        config = load(RunConfig, [], ["--preset", name, "--presets", str(CONFIGS / "presets")])
+        params = families.make_params("cnn_gru", config.params.get("cnn_gru", {}))
+        assert tuple(getattr(params, field) for field in fields) == values
+
+
+@pytest.mark.parametrize("path", PLANS, ids=names(PLANS))
+def test_a_training_plan_loads_and_names_families_that_exist(path: Path) -> None:
+    found = TrainingPlan.find(path.stem, path.parent)
+    assert found is not None
+    found[0].check(["return_1d"], path)
+
+
+def test_the_plan_that_leaves_the_slot_alone_takes_every_family_of_the_cores() -> None:
+    found = TrainingPlan.find("cpu_only", CONFIGS / "plans")
+    assert found is not None
+    for name in families.names():
+        assert found[0].takes("return_1d", name) is (families.get(name).lane == "cores")
 
 
 @pytest.mark.parametrize("path", RUNS, ids=names(RUNS))

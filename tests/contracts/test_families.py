@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from raytrain import families
 from raytrain.engines.base import Family, FitContext, FloatArray, Shape, Task, output_quantiles
@@ -21,40 +22,16 @@ from raytrain.engines.process import FOREIGN, engine_env
 from raytrain.errors import ConfigError, FitError
 
 LEVELS = (0.1, 0.5, 0.9)
+# What `context` of the conftest tells, which has no importable name here.
+TOLD = {"quantiles": LEVELS, "features": tuple(f"f{column}" for column in range(6)), "known": (4, 5)}
 SCRIPT = Path(__file__).with_name("fit_in_process.py")
 
-# Parameters that make a fit of a thousand rows quick; a family that is not named is quick by default.
-QUICK: dict[str, dict[str, Any]] = {
-    "lightgbm": {"num_rounds": 60},
-    "lightgbm_quantile": {"num_rounds": 60},
-    "xgboost": {"num_rounds": 60, "max_depth": 4, "learning_rate": 0.1},
-    "ngboost": {"num_rounds": 60, "learning_rate": 0.1, "col_sample": 1.0},
-    "lstm": {"num_epochs": 12, "batch_size": 64, "window": 5, "num_hidden": 16, "learning_rate": 0.01},
-    "mlp": {"num_epochs": 12, "batch_size": 64, "learning_rate": 0.01},
+CASES = {
+    path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).with_name("cases").glob("*.yaml"))
 }
-# The same for the fit that is measured, on 30,000 x 150 values.
-MEASURED: dict[str, dict[str, Any]] = {
-    "lightgbm": {"num_rounds": 10},
-    "lightgbm_quantile": {"num_rounds": 5},
-    "xgboost": {"num_rounds": 3},
-    "ngboost": {"num_rounds": 2},
-    "lstm": {"num_epochs": 1, "window": 10},
-    "mlp": {"num_epochs": 1},
-}
-# The parameter that makes a fit longer.
-LENGTH = {"lstm": "num_epochs", "mlp": "num_epochs"}
-
-# (family, rule) -> why the rule does not hold.
-DEVIATIONS = {
-    ("naive", "learns"): "it is what the others are measured against",
-    ("naive", "weights"): "the yardstick is the same whatever the weights; a base rate is weighted",
-    ("naive", "stops"): "it has nothing to stop: a fit is one quantile",
-    ("naive", "length"): "it has no rounds or epochs",
-    ("naive", "seed"): "it draws nothing at random",
-    ("lightgbm", "seed"): "by default every tree sees all rows and columns, so nothing is drawn",
-    ("xgboost", "seed"): "by default every tree sees all rows and columns, so nothing is drawn",
-}
-RULES = {"learns", "weights", "stops", "length", "seed"}
+"""For each family: `quick` parameters for a fit of a thousand rows, `measured` ones for 30,000 x 150 values, the
+parameter that makes a fit longer (`length`), and `deviations`: rule -> why it does not hold."""
+RULES = {"learns", "weights", "stops", "resume", "length", "seed"}
 
 
 def always(family: type[Family]) -> bool:
@@ -63,7 +40,12 @@ def always(family: type[Family]) -> bool:
 
 def chosen(rule: str, condition: Callable[[type[Family]], bool]) -> list[str]:
     """The families that must keep a rule."""
-    return [name for name in families.names() if (name, rule) not in DEVIATIONS and condition(families.get(name))]
+    return [name for name in families.names() if rule not in deviations(name) and condition(families.get(name))]
+
+
+def deviations(name: str) -> dict[str, str]:
+    """Rules that the family need not keep, with the reasons."""
+    return CASES.get(name, {}).get("deviations", {})
 
 
 def those(rule: str, condition: Callable[[type[Family]], bool] = always, marked: bool = True) -> Any:
@@ -92,11 +74,11 @@ def takes_nan(family: type[Family]) -> bool:
 
 
 def quick(name: str) -> Any:
-    return families.make_params(name, QUICK.get(name, {}))
+    return families.make_params(name, CASES.get(name, {}).get("quick", {}))
 
 
 def fit(name: str, data: Any, **context: Any) -> Family:
-    return families.get(name)(quick(name)).fit(data, FitContext(**{"quantiles": LEVELS} | context))
+    return families.get(name)(quick(name)).fit(data, FitContext(**TOLD | context))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +124,9 @@ def test_it_learns_a_planted_signal(name: str, fitted, problem) -> None:
     levels = output_quantiles(family, FitContext(quantiles=LEVELS))
     yardstick = fit("naive", made.data, quantiles=levels).predict(made.x_test)
     loss = pinball(made.y_test, fitted(name).predict(made.x_test), levels)
-    assert loss < 0.8 * pinball(made.y_test, yardstick, levels)
+    # Of a path of prices only the spread can be learned, and knowing it exactly saves a sixth.
+    most = 0.96 if family.inputs == "history" else 0.8
+    assert loss < most * pinball(made.y_test, yardstick, levels)
 
 
 @those("learns", does_binary)
@@ -221,6 +205,30 @@ def test_a_stop_is_heard_and_leaves_a_usable_model(name: str, problem) -> None:
     assert np.isfinite(model.predict(made.x_test)).all()
 
 
+@those("resume")
+def test_a_stopped_fit_goes_on_to_the_uninterrupted_result(name: str, fitted, problem, tmp_path: Path) -> None:
+    made = problem(families.get(name), quick(name))
+
+    def run(checkpoint: Path, stop_at: float) -> tuple[int, Family]:
+        asked = [0]
+
+        def should_stop() -> bool:
+            asked[0] += 1
+            return asked[0] == stop_at
+
+        checkpoint.mkdir(exist_ok=True)
+        model = fit(name, made.data, checkpoint=checkpoint, should_stop=should_stop)
+        return asked[0], model
+
+    whole, _ = run(tmp_path / "whole", np.inf)
+    before, stopped = run(tmp_path / "stopped", whole // 3)
+    assert not np.array_equal(stopped.predict(made.x_test), fitted(name).predict(made.x_test))
+    assert no_pickle(tmp_path / "stopped") == []
+    after, resumed = run(tmp_path / "stopped", np.inf)
+    assert np.array_equal(resumed.predict(made.x_test), fitted(name).predict(made.x_test))
+    assert before + after == whole, "it must go on where it stopped, not start afresh"
+
+
 @those_by_task("save")
 def test_a_saved_model_predicts_the_same_to_the_bit(name: str, task: Task, fitted, problem, tmp_path: Path) -> None:
     family = families.get(name)
@@ -268,9 +276,7 @@ def start(folder: Path, name: str, made: Any, threads: int, **job: Any) -> subpr
     """Fit in a new process of the family's engine."""
     folder.mkdir()
     np.savez(folder / "data.npz", **made.arrays())
-    (folder / "job.json").write_text(
-        json.dumps({"name": name, "params": QUICK.get(name, {}), "context": {"quantiles": LEVELS}} | job)
-    )
+    (folder / "job.json").write_text(json.dumps({"name": name, "params": CASES[name]["quick"], "context": {}} | job))
     env = os.environ | engine_env(families.get(name).engine, threads, "cpu")
     return subprocess.Popen([sys.executable, str(SCRIPT), str(folder)], env=env, text=True, stderr=subprocess.PIPE)
 
@@ -283,7 +289,7 @@ def processes(problem, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     def run(name: str) -> tuple[Path, Path]:
         folder = tmp_path_factory.mktemp(name)
         made = problem(families.get(name), quick(name))
-        measured = {"given": MEASURED.get(name, {}), "rows": 30_000, "features": 150}
+        measured = {"given": CASES[name]["measured"], "rows": 30_000, "features": 150}
         # The environment of the measured one allows two threads: the context's one must be obeyed by itself.
         started = start(folder / "a", name, made, 1), start(folder / "b", name, made, 2, measure=measured)
         for process in started:
@@ -325,7 +331,7 @@ def test_it_asks_for_more_when_there_is_more_to_do(name: str) -> None:
 @those("length", marked=False)
 def test_it_asks_for_more_time_when_it_runs_longer(name: str) -> None:
     family, shape = families.get(name), Shape(rows=5_000, features=50, quantiles=3)
-    length = LENGTH.get(name, "num_rounds")
+    length = CASES[name]["length"]
     short, long = (family.needs(families.make_params(name, {length: n}), shape) for n in (10, 1000))
     assert short.work < long.work
 
@@ -371,7 +377,12 @@ assert not loaded, loaded
     assert done.returncode == 0, done.stderr
 
 
-def test_deviations_are_of_families_and_rules_that_exist() -> None:
-    assert {name for name, _ in DEVIATIONS} <= set(families.names())
-    assert {rule for _, rule in DEVIATIONS} <= RULES
-    assert set(QUICK) | set(MEASURED) | set(LENGTH) <= set(families.names())
+def test_every_family_has_a_case_and_every_case_a_family() -> None:
+    assert set(CASES) == set(families.names())
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_deviations_are_of_rules_that_exist_and_say_why(name: str) -> None:
+    assert set(CASES[name]) <= {"quick", "measured", "length", "deviations"}
+    assert set(deviations(name)) <= RULES
+    assert all(len(why) > 10 for why in deviations(name).values())

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,7 +70,7 @@ class FakeBigQuery(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.table, self.queries, self.calls, self.faults = table, [], [], {}
         self.answers: dict[str, pl.DataFrame] = {}
-        self.released = threading.Event()
+        self.hung, self.released = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -80,11 +81,9 @@ class FakeBigQuery(ThreadingHTTPServer):
 
     def start_query(self, body: dict[str, Any]) -> str:
         self.queries.append(body)
-        given = {one["name"]: one["parameterValue"]["value"] for one in body["queryParameters"]}
-        rows = self.table.filter(
-            pl.col("date").cast(pl.String) >= given.get("first", ""),
-            pl.col("date").cast(pl.String) < given.get("end", "9"),
-        )
+        given = {one["name"]: one["parameterValue"]["value"][:10] for one in body["queryParameters"]}
+        day = pl.col("date").cast(pl.Date).cast(pl.String)
+        rows = self.table.filter(day >= given.get("first", ""), day < given.get("end", "9"))
         names = re.findall(r"`(\w+)`", body["query"].partition(" FROM ")[0])
         job = f"job-{len(self.queries)}"
         self.answers[job] = rows.select(names).sort("date", maintain_order=True)
@@ -93,9 +92,7 @@ class FakeBigQuery(ThreadingHTTPServer):
     def page(self, job: str, start: int, most: int) -> dict[str, Any]:
         rows = self.answers[job]
         there = rows.height - self.lost_rows
-        cells = rows[start : min(start + most, there)].with_columns(
-            pl.col(pl.Boolean).cast(pl.String), pl.col(pl.Date, pl.Float64, pl.Int64).cast(pl.String)
-        )
+        cells = told_texts(rows[start : min(start + most, there)])
         more = {"pageToken": str(start + most)} if most and start + most < there else {}
         sent = {"rows": [{"f": [{"v": value} for value in row]} for row in cells.iter_rows()]} if most else {}
         about = {"jobComplete": True, "schema": fields(rows), "totalRows": str(rows.height)}
@@ -105,10 +102,30 @@ class FakeBigQuery(ThreadingHTTPServer):
         return {"projectId": "shop", "jobId": job, "location": "EU"}
 
 
+def told_texts(table: pl.DataFrame) -> pl.DataFrame:
+    """All columns as BigQuery writes them in JSON."""
+    told = {
+        "TIMESTAMP": lambda column: column.dt.epoch("us").cast(pl.String),
+        "DATETIME": lambda column: column.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f"),
+    }
+    kinds = {one["name"]: one["type"] for one in fields(table)["fields"]}
+    return table.with_columns(
+        told.get(kind, lambda column: column.cast(pl.String))(table[name]) for name, kind in kinds.items()
+    )
+
+
 def fields(table: pl.DataFrame) -> dict[str, Any]:
     """The table's schema as BigQuery tells it."""
-    names = {pl.Date: "DATE", pl.String: "STRING", pl.Float64: "FLOAT", pl.Int64: "INTEGER", pl.Boolean: "BOOLEAN"}
-    return {"fields": [{"name": name, "type": names[type(kind)]} for name, kind in table.schema.items()]}
+    names = {
+        pl.Date(): "DATE",
+        pl.Datetime("us"): "DATETIME",
+        pl.Datetime("us", "UTC"): "TIMESTAMP",
+        pl.String(): "STRING",
+        pl.Float64(): "FLOAT",
+        pl.Int64(): "INTEGER",
+        pl.Boolean(): "BOOLEAN",
+    }
+    return {"fields": [{"name": name, "type": names[kind]} for name, kind in table.schema.items()]}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         waiting = self.server.faults.get(kind, [])
         fault = waiting.pop(0) if waiting else ""
         if fault == "hang":
+            self.server.hung.set()
             self.server.released.wait()
         elif fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -184,3 +202,115 @@ def bigquery(bars: pl.DataFrame) -> Iterator[FakeBigQuery]:
         server.released.set()
         server.shutdown()
         thread.join()
+
+
+class FakeStorage:
+    """Speaks the two gRPC calls of the Storage Read API over the answers of a `FakeBigQuery`, and fails on request."""
+
+    rows_per_message = 7
+    calls: list[str]
+    """`session`, or `rows@` and the offset, for each request."""
+    asked: list[Any]
+    """The `CreateReadSessionRequest` of each session."""
+    session_faults: list[str]
+    """gRPC statuses with which the next sessions are refused."""
+    row_faults: list[tuple[int, str]]
+    """After how many messages the next streams break, and how: a gRPC status or `hang`."""
+    ended: threading.Event
+    """A stream has come to an end, whoever ended it."""
+    lost_rows: int = 0
+    """Rows that are never sent."""
+
+    def __init__(self, queries: FakeBigQuery) -> None:
+        import grpc
+        from google.cloud import bigquery_storage as api
+
+        self.queries, self.calls, self.asked, self.session_faults, self.row_faults = queries, [], [], [], []
+        self.ended = threading.Event()
+        methods = {
+            "CreateReadSession": grpc.unary_unary_rpc_method_handler(
+                self.create_session, api.CreateReadSessionRequest.deserialize, api.ReadSession.serialize
+            ),
+            "ReadRows": grpc.unary_stream_rpc_method_handler(
+                self.read_rows, api.ReadRowsRequest.deserialize, api.ReadRowsResponse.serialize
+            ),
+        }
+        self.server = grpc.server(ThreadPoolExecutor(4))
+        service = "google.cloud.bigquery.storage.v1.BigQueryRead"
+        self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, methods)])
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    def client(self, credentials: Any) -> Any:
+        """Google's own client, over a channel to this server."""
+        import grpc
+        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+
+        channel = grpc.insecure_channel(self.address)
+        self.last_client = BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+        return self.last_client
+
+    def create_session(self, request: Any, context: Any) -> Any:
+        self.calls.append("session")
+        self.asked.append(request)
+        if self.session_faults:
+            self.abort(context, self.session_faults.pop(0))
+        job = request.read_session.table.rpartition("/")[2]
+        schema = arrow_as_google(self.queries.answers[job]).schema
+        return {"streams": [{"name": job}], "arrow_schema": {"serialized_schema": schema.serialize().to_pybytes()}}
+
+    def read_rows(self, request: Any, context: Any) -> Iterator[Any]:
+        self.calls.append(f"rows@{request.offset}")
+        rows = self.queries.answers[request.read_stream]
+        rows = rows[request.offset : rows.height - self.lost_rows]
+        context.add_callback(self.ended.set)
+        whole, fault = self.row_faults.pop(0) if self.row_faults else (rows.height, "")
+        messages = list(rows.iter_slices(self.rows_per_message))
+        for part in messages[:whole]:
+            yield self.message(part)
+        if fault:
+            self.abort(context, fault)
+
+    def message(self, rows: pl.DataFrame) -> Any:
+        [batch] = arrow_as_google(rows).combine_chunks().to_batches()
+        return {
+            "row_count": batch.num_rows,
+            "arrow_record_batch": {"serialized_record_batch": batch.serialize().to_pybytes()},
+        }
+
+    def abort(self, context: Any, fault: str) -> None:
+        import grpc
+
+        if fault == "hang":
+            self.queries.released.wait()
+        context.abort(getattr(grpc.StatusCode, fault), f"{fault} by request of the test")
+
+
+def arrow_as_google(table: pl.DataFrame) -> Any:
+    """An Arrow table with Google's types: short texts, and DATETIME marked as a type of its own."""
+    import pyarrow as pa
+
+    arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+    mark = {"ARROW:extension:name": "google:sqlType:datetime"}
+    fields = [
+        pa.field(one.name, pa.string() if one.type == pa.large_string() else one.type).with_metadata(
+            mark if one.type == pa.timestamp("us") else None
+        )
+        for one in arrow.schema
+    ]
+    return arrow.cast(pa.schema(fields))
+
+
+@pytest.fixture
+def storage(bigquery: FakeBigQuery, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStorage]:
+    """Google as a whole: whoever asks it finds the two servers of the test."""
+    from google.auth.credentials import AnonymousCredentials
+
+    fake = FakeStorage(bigquery)
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)
+    monkeypatch.setattr("google.auth.default", lambda scopes: (AnonymousCredentials(), "shop"))
+    monkeypatch.setattr("google.cloud.bigquery_storage.BigQueryReadClient", fake.client)
+    fake.server.start()
+    yield fake
+    bigquery.released.set()
+    fake.server.stop(None).wait()

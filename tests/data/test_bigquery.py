@@ -51,13 +51,20 @@ def test_values_are_parameters_and_the_bill_is_bounded(config: DataConfig, bigqu
     assert asked["maximumBytesBilled"] == str(20 * 2**30)
 
 
+@pytest.mark.parametrize("kind", [pl.Datetime("us"), pl.Datetime("us", "UTC")], ids=["DATETIME", "TIMESTAMP"])
+def test_times_are_times(kind: pl.Datetime, config: DataConfig, bars: pl.DataFrame, bigquery: Any) -> None:
+    bigquery.table = bars.cast({"date": kind})
+    rows = fetch(config, since=datetime.date(2020, 1, 28))
+    assert_frame_equal(rows.sort("series_id", "date"), bigquery.table.filter(pl.col("date").dt.day() >= 28))
+
+
 def test_no_rows_are_a_table_without_rows(config: DataConfig, bars: pl.DataFrame) -> None:
     rows = fetch(config, since=datetime.date(2021, 1, 1))
     assert rows.schema == bars.schema
     assert rows.height == 0
 
 
-@pytest.mark.parametrize("kind", ["table", "query", "page"])
+@pytest.mark.parametrize("kind", ["table", "query", "job", "page"])
 @pytest.mark.parametrize("fault", ["503 backendError", "429 rateLimitExceeded", "reset", "half"])
 def test_what_passes_is_tried_again(
     kind: str, fault: str, config: DataConfig, bars: pl.DataFrame, bigquery: Any
@@ -67,7 +74,7 @@ def test_what_passes_is_tried_again(
     assert bigquery.faults == {kind: []}
 
 
-@pytest.mark.parametrize("kind", ["table", "query"])
+@pytest.mark.parametrize("kind", ["table", "query", "job", "page"])
 @pytest.mark.parametrize("fault", ["403 accessDenied", "403 quotaExceeded", "400 invalidQuery", "404 notFound"])
 def test_what_does_not_pass_is_refused_at_once(kind: str, fault: str, config: DataConfig, bigquery: Any) -> None:
     bigquery.faults = {kind: [fault] * 3}
@@ -82,13 +89,16 @@ def test_short_rows_are_noticed(config: DataConfig, bigquery: Any) -> None:
         fetch(config)
 
 
-def test_a_hang_ends_at_the_deadline(config: DataConfig, bigquery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["table", "query", "job", "page"])
+def test_a_hang_ends_at_the_deadline(
+    kind: str, config: DataConfig, bigquery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("google.cloud.bigquery.client._MIN_GET_QUERY_RESULTS_TIMEOUT", 0.3)
     short = config.bigquery.model_copy(update={"timeout_s": 0.5})
-    bigquery.faults = {"page": ["hang"] * 9}
+    bigquery.faults = {kind: ["hang"] * 9}
     with pytest.raises(SourceUnavailable, match=r"did not answer within data\.bigquery\.timeout_s of 0\.5 s"):
         fetch(config.model_copy(update={"bigquery": short}))
-    assert len(bigquery.faults["page"]) < 9
+    assert len(bigquery.faults[kind]) < 9
 
 
 def test_a_server_that_is_not_there_is_unavailable(config: DataConfig) -> None:
@@ -133,10 +143,8 @@ def test_a_torn_note_is_no_note(config: DataConfig, tmp_path: Path) -> None:
     assert fetch(config, note=note).height == 60
 
 
-def test_the_stand_in_gets_no_credentials_and_google_is_not_asked(config: DataConfig) -> None:
-    source = BigQuerySource(config)
-    assert isinstance(source._credentials, AnonymousCredentials)
-    assert source._storage() is None
+def test_the_stand_in_gets_no_credentials(config: DataConfig) -> None:
+    assert isinstance(BigQuerySource(config)._credentials, AnonymousCredentials)
 
 
 def test_real_credentials_are_asked_for_reading_only(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:

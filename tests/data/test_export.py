@@ -3,6 +3,8 @@
 import datetime
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,14 @@ from raytrain.data.sources import open_source
 from raytrain.errors import DataError
 
 KEYS = ["date", "series_id"]
+EXPORT = """
+import sys
+from raytrain.data.export import ExportConfig, export
+from raytrain.data.export_folder import ExportFolder
+from raytrain.data.sources import open_source
+config = ExportConfig.model_validate_json(sys.argv[1])
+export(open_source(config.data, ExportFolder(config.out).job_note), config)
+"""
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
@@ -120,6 +130,22 @@ def test_restated_values_win_and_are_listed(desk: Desk) -> None:
         "old": "34.25",
         "new": "-1.5",
     }
+
+
+def test_a_restated_value_makes_other_data(desk: Desk) -> None:
+    """Keys of results and caches are made of what was read: what has seen the old value is not found again."""
+
+    def content() -> str:
+        return load(DataConfig(kind="snapshot", path=desk.out)).content_hash()
+
+    desk.export(panel(60))
+    before = content()
+    desk.export(panel(60))
+    assert content() == before
+    desk.export(restate(panel(60), "B", datetime.date(2019, 2, 10), -1.5))
+    assert content() != before
+    desk.export(panel(60))
+    assert content() == before
 
 
 def test_restatements_add_up(desk: Desk) -> None:
@@ -309,6 +335,19 @@ def test_types_of_a_source_may_be_hourly_and_zoned(desk: Desk) -> None:
     assert listed.select("series", "old", "new").rows() == [("source", "30", "-1")]
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/New_York", "UTC"])
+@pytest.mark.parametrize("hours", range(24, 48, 5))
+def test_without_an_overlap_no_hour_is_missed(zone: str, hours: int, desk: Desk) -> None:
+    """The newest day is one of the column's own zone, not of UTC."""
+    moments = pl.datetime_range(
+        datetime.datetime(2019, 1, 1), datetime.datetime(2019, 1, 4), "1h", time_zone=zone, eager=True
+    )
+    table = pl.DataFrame({"date": moments, "series_id": "A", "close": range(len(moments))})
+    desk.export(table[:hours], overlap_days=0)
+    desk.export(table, overlap_days=0)
+    assert_frame_equal(desk.read(), table)
+
+
 def test_bigquery_is_exported_and_its_job_note_goes_with_the_end(bigquery: Any, desk: Desk) -> None:
     bigquery.table = panel(60)
     table = BigQueryConfig(table="shop.prices.daily", api_endpoint=bigquery.url)
@@ -334,3 +373,24 @@ def test_a_bigquery_export_that_fell_short_writes_nothing_and_asks_anew(bigquery
     bigquery.lost_rows = 0
     assert export(open_source(config.data, note), config).added == 120
     assert len(bigquery.queries) == 2
+
+
+def test_a_killed_bigquery_export_goes_on_with_its_job(bigquery: Any, desk: Desk) -> None:
+    bigquery.table, bigquery.faults = panel(60), {"page": ["hang"]}
+    table = BigQueryConfig(table="shop.prices.daily", api_endpoint=bigquery.url)
+    config = ExportConfig(out=desk.out, data=DataConfig(kind="bigquery", bigquery=table))
+    with subprocess.Popen([sys.executable, "-c", EXPORT, config.model_dump_json()]) as process:
+        assert bigquery.hung.wait(60)
+        process.kill()
+    assert (desk.out / ".export-job.json").exists()
+    export(open_source(config.data, desk.out / ".export-job.json"), config)
+    assert_frame_equal(desk.read(), panel(60))
+    assert len(bigquery.queries) == 1
+    assert {path.name for path in desk.out.iterdir()} == {"000001", "latest"}
+
+
+def test_a_torn_job_note_is_swept(desk: Desk) -> None:
+    desk.out.mkdir()
+    (desk.out / "..export-job.json.0a1b2c3d.tmp").write_text('{"job"')
+    desk.export(panel(5))
+    assert {path.name for path in desk.out.iterdir()} == {"000001", "latest"}

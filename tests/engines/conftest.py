@@ -1,6 +1,7 @@
 """Training rows for tests of what families share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,21 @@ def rows() -> Callable[..., FitData]:
             weight=np.full(len(date), weight, dtype=np.float32),
             date=date,
             label_date=date + horizon * DAY,
+            series=np.repeat([0, 1], dates).astype(np.int32),
         )
+
+    return make
+
+
+@pytest.fixture
+def coded(rows: Callable[..., FitData]) -> Callable[..., FitData]:
+    """Makes rows whose first feature is a code of 1 to 12, and whose target follows whether it is even."""
+
+    def make(dates: int = 1200) -> FitData:
+        data = rows(dates=dates)
+        x = data.x.copy()
+        x[:, 0] = np.random.default_rng(1).integers(1, 13, len(x))
+        noise = 0.3 * np.random.default_rng(2).standard_normal(len(x))
+        return replace(data, x=x, y=(x[:, :1] % 2 * 2 - 1 + noise[:, None]).astype(np.float32))
 
     return make

@@ -55,3 +55,31 @@ def test_the_file_is_the_model(rows, tmp_path: Path) -> None:
     booster = train(data, FitContext())
     booster.save(tmp_path / "model.txt")
     assert np.array_equal(TextBooster.load(tmp_path / "model.txt").predict(data.x), booster.predict(data.x))
+
+
+def test_one_split_by_categories_finds_what_no_threshold_can(coded) -> None:
+    from raytrain.engines.lightgbm_booster import Binned, TextBooster
+
+    data = coded()
+    settings = {"objective": "regression", "num_leaves": 2, "learning_rate": 0.5}
+    losses = []
+    for given in ((), (0,)):
+        context = FitContext(categorical=given)
+        head, tail = teaching_rows(data, context, frozenset({"regression"}), 0.2)
+        booster = TextBooster.train(Binned(data, head, tail, context), settings, 1, 10, context)
+        losses.append(np.mean((booster.predict(data.x) - data.y[:, 0]) ** 2))
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_codes_that_training_has_not_seen_belong_to_no_set(coded) -> None:
+    from raytrain.engines.lightgbm_booster import Binned, TextBooster
+
+    data, context = coded(), FitContext(categorical=(0,))
+    head, tail = teaching_rows(data, context, frozenset({"regression"}), 0.2)
+    settings = {"objective": "regression", "num_leaves": 4}
+    booster = TextBooster.train(Binned(data, head, tail, context), settings, 20, 10, context)
+    x = np.repeat(data.x[:1], 4, axis=0)
+    x[:, 0] = [0, 13, 500, 999]
+    unseen = booster.predict(x)
+    assert np.isfinite(unseen).all()
+    assert len(set(unseen.tolist())) == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raytrain.engines.base import FitContext, Shape
-from raytrain.engines.native import Rounds, expected_rounds, table, useful_threads
+from raytrain.engines.native import Rounds, capped, expected_rounds, table, useful_threads
 from raytrain.errors import FitError
 
 
@@ -50,3 +50,16 @@ def test_trees_predict_one_target(rows) -> None:
     data = rows()
     with pytest.raises(FitError, match="one target at a time, got 2"):
         table(replace(data, y=np.repeat(data.y, 2, axis=1)), np.arange(3))
+
+
+@pytest.mark.native
+def test_linear_algebra_is_held_to_its_threads_and_let_go_again() -> None:
+    from threadpoolctl import threadpool_info
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with capped(2):
+        with capped(1):
+            assert threads() == {1}
+        assert threads() == {2}

@@ -28,7 +28,7 @@ SPEC = FitSpec(
     packages=(),
     params="{}",
     target=RETURN.name,
-    target_config="{}",
+    target_configs=("{}",),
     task="regression",
     quantiles=(0.1, 0.5, 0.9),
     fold=FOLD,
@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 def keep(store: ResultStore, spec: FitSpec, rows: list[tuple[str, datetime]], **columns: list[float]) -> FitSpec:
     """A finished fit with these predictions."""
-    table = {"series_id": [series for series, _ in rows], "date": [day for _, day in rows]}
+    table = {"target": spec.target, "series_id": [series for series, _ in rows], "date": [day for _, day in rows]}
     predictions = pl.DataFrame({**table, **{name.replace("_", "."): values for name, values in columns.items()}})
     floats = pl.col(pl.Float64).cast(pl.Float32)
     store.write(spec.key, predictions.with_columns(pl.col("date").cast(pl.Datetime("us")), floats), {})
@@ -92,6 +92,7 @@ def test_outcomes_are_those_of_the_row(frame: Frame, store: ResultStore) -> None
         "price_actual": 14.0,
         "q0.1": pytest.approx(-0.1),
         "q0.5": 0.0,
+        "position": None,
         "q0.9": pytest.approx(0.1),
         "probability": None,
     }

@@ -81,6 +81,23 @@ def test_the_sharpe_ratio_equals_a_loop_over_both_series(
         assert found[measure] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(252))
 
 
+def test_who_takes_positions_is_judged_by_them(naive: pl.DataFrame, forecast: Forecast, bars: pl.DataFrame) -> None:
+    """Half a position on the days after a rise, and nothing else, whatever the median says."""
+    held = pl.when(pl.col("close") > 100).then(0.5).otherwise(0.0)
+    table = forecast("holds", **{"q0.5": -0.01})
+    positions = table.select(held.alias("position")).to_series()
+    both = [naive.with_columns(position=pl.lit(None, pl.Float64)), table.with_columns(positions)]
+    found = one(score(pl.concat(both), bars, 252), "holds")
+    earned = []
+    for name in ("A", "B"):
+        close = bars.filter(series_id=name)["close"].to_numpy()
+        taken = np.where(close[:395] > 100, 0.5, 0.0)
+        mean_held = [np.mean(taken[max(0, t - 5) : t]) for t in range(1, 400)]
+        earned.append(np.array(mean_held) * (close[1:] / close[:-1] - 1))
+    daily = np.mean(earned, axis=0)
+    assert found["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(252))
+
+
 @pytest.mark.parametrize(
     ("method", "change"),
     [

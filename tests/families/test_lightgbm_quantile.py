@@ -11,6 +11,8 @@ pytestmark = pytest.mark.native
 
 def test_the_defaults_are_the_published_ones() -> None:
     assert LightGBMQuantileParams().model_dump() == {
+        "scope": "pooled",
+        "scale": "har",
         "num_leaves": 31,
         "max_depth": 10,
         "learning_rate": 0.05,

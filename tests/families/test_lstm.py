@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from raytrain.engines.base import Shape
+from raytrain.engines.base import FitContext, Shape
 from raytrain.engines.epochs import NetShape
 from raytrain.families.lstm import LSTM, LSTMParams
+
+SHAPE = NetShape(num_features=5, num_outputs=1, levels=(0.1, 0.9))
 
 
 def test_the_window_is_the_look_back() -> None:
@@ -21,19 +25,23 @@ def test_a_longer_window_or_a_wider_net_needs_more() -> None:
 
 @pytest.mark.torch
 def test_parameters_reach_the_net() -> None:
-    net = LSTM(LSTMParams(num_hidden=7, num_layers=2, dropout=0.3)).build(
-        NetShape(num_features=5, num_outputs=1, levels=(0.1, 0.9))
-    )
-    assert (net.lstm.input_size, net.lstm.hidden_size, net.lstm.num_layers) == (5, 7, 2)
-    assert net.lstm.dropout == net.dropout.p == 0.3
+    import torch
+
+    net = LSTM(LSTMParams(num_hidden=7, num_layers=2, dropout=0.3)).build(SHAPE)
+    assert isinstance(net.layers, torch.nn.LSTM)
+    assert (net.layers.input_size, net.layers.hidden_size, net.layers.num_layers) == (5, 7, 2)
+    assert net.layers.dropout == net.dropout.p == 0.3
+
+
+@pytest.mark.torch
+def test_categories_are_embedded_before_the_window_is_read() -> None:
+    codes, net = LSTM(LSTMParams()).build(replace(SHAPE, categories=((2, 6),)))
+    assert codes.codes.vectors.num_embeddings == 6
+    assert net.layers.input_size == codes.width == 4 + 4
 
 
 @pytest.mark.torch
 def test_it_uses_the_whole_window(make_data) -> None:
-    from dataclasses import replace
-
-    from raytrain.engines.base import FitContext
-
     data = make_data()
     windows = np.stack([data.x] * 4, axis=1)
     model = LSTM(LSTMParams(window=4, num_epochs=1, num_hidden=4)).fit(replace(data, x=windows), FitContext())

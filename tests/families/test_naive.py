@@ -47,7 +47,9 @@ from raytrain.engines.base import FitContext, FitData
 from raytrain.families.naive import Naive, NaiveParams
 day = np.arange(5)
 x = np.zeros((5, 1), dtype=np.float32)
-data = FitData(x=x, y=day[:, None].astype(np.float32), weight=x[:, 0] + 1, date=day, label_date=day)
+series = np.zeros(5, dtype=np.int32)
+y = day[:, None].astype(np.float32)
+data = FitData(x=x, y=y, weight=x[:, 0] + 1, date=day, label_date=day, series=series)
 model = Naive(NaiveParams()).fit(data, FitContext())
 model.save(Path({str(tmp_path)!r}))
 Naive.load(Path({str(tmp_path)!r})).predict(x)

@@ -8,7 +8,7 @@ import pytest
 
 from raytrain.jobs import _command
 from raytrain.jobs.daily import daily
-from raytrain.pipeline import RunConfig
+from raytrain.run_config import RunConfig
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 

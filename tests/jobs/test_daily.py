@@ -12,7 +12,8 @@ import pytest
 
 from raytrain.config import load
 from raytrain.data.demo import load_demo
-from raytrain.pipeline import RunConfig, prepare
+from raytrain.pipeline import prepare
+from raytrain.run_config import RunConfig
 from raytrain.work.store import ResultStore
 
 pytestmark = pytest.mark.cluster

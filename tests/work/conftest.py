@@ -81,7 +81,11 @@ def plan(dataset: Dataset, folds: list[Fold]) -> MakePlan:
     """Plan some families on the dataset."""
 
     def make(
-        *names: str, params: dict[str, Any] | None = None, seeds: Sequence[int] = (42,), only: Dataset | None = None
+        *names: str,
+        params: dict[str, Any] | None = None,
+        seeds: Sequence[int] = (42,),
+        only: Dataset | None = None,
+        **rest: Any,
     ) -> Plan:
         recipes = Recipes.make(
             names or ("naive",),
@@ -89,7 +93,7 @@ def plan(dataset: Dataset, folds: list[Fold]) -> MakePlan:
             targets=TARGETS,
             quantiles=(0.1, 0.5, 0.9),
             seeds=tuple(seeds),
-            slot_device="cpu",
+            **{"slot_device": "cpu"} | rest,
         )
         return make_plan(only or dataset, folds, recipes)
 

@@ -1,7 +1,5 @@
 """The dataset on disk is the one in memory, and hashes see the past only."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -172,22 +170,28 @@ def test_a_series_that_begins_later_does_not_touch_the_past(
     assert same == ["2019-02-01", "2019-03-01"], "B begins on 2019-04-11"
 
 
-def test_what_nobody_configured_is_not_in_the_hash(dataset: Dataset, folds: list[Fold]) -> None:
-    """Results that were stored before there was anything to configure stay."""
-    expected = hashlib.sha256(json.dumps(dataset.meta["features"]).encode())
-    for name, rows in {"A": slice(0, 273), "B": slice(500, 673)}.items():
-        values = [array[rows] for array in (dataset.date, dataset.usable, dataset.x)]
-        series = hashlib.sha256(name.encode()).digest()
-        expected.update(series + b"".join(hashlib.sha256(one.tobytes()).digest() for one in values))
-    early = replace(folds[0], test_end=int(dataset.date[273]))
-    assert dataset.seen_hashes([early]) == {early.name: expected.hexdigest()}
-
-
-@pytest.mark.parametrize("changes", [{"preprocess": {"scale": "robust"}}, {"categories": {"other_z_10": ["a"]}}])
+@pytest.mark.parametrize("changes", [{"known": [2]}, {"categories": {"other_z_10": ["a"]}}])
 def test_what_is_configured_is_in_the_hash(changes: dict[str, Any], dataset: Dataset, folds: list[Fold]) -> None:
     changed = Dataset({**dataset.meta, **changes}, dataset.arrays).seen_hashes(folds)
     same = {fold for fold, found in dataset.seen_hashes(folds).items() if changed[fold] == found}
     assert not same
+
+
+def test_the_path_and_what_is_known_ahead_are_hashed_apart(dataset: Dataset, folds: list[Fold]) -> None:
+    before = dataset.path_hashes(folds, "log")
+    moved = dataset.arrays["change-log"].copy()
+    moved[np.flatnonzero(dataset.date < folds[-1].test_end)[-1]] += 1e-9
+    after = Dataset(dataset.meta, dataset.arrays | {"change-log": moved}).path_hashes(folds, "log")
+    assert [after[fold.name] == before[fold.name] for fold in folds] == [True, True, False]
+    assert dataset.seen_hashes(folds) == Dataset(dataset.meta, dataset.arrays | {"change-log": moved}).seen_hashes(
+        folds
+    )
+    ahead = np.zeros((len(dataset.date) + 5, 1), dtype=np.float32)
+    calendar = {"ahead": ahead, "ahead_at": np.arange(len(dataset.date))}
+    looking = Dataset(dataset.meta, dataset.arrays | calendar)
+    changed = Dataset(dataset.meta, dataset.arrays | calendar | {"ahead": ahead + 1})
+    assert looking.path_hashes(folds, "log") == before
+    assert looking.path_hashes(folds, "log", 5) != changed.path_hashes(folds, "log", 5)
 
 
 def test_what_is_known_and_categorical_goes_along(frame: Frame, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One fit in this process: the rows it sees, what it costs, and naive's numbers by hand."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,8 @@ from raytrain.features.preprocess import Preprocess
 from raytrain.folds import Fold
 from raytrain.work import fit as fit_module
 from raytrain.work.dataset import Dataset
-from raytrain.work.fit import Control, Inputs, Progress, quantile_column, run_fit
+from raytrain.work.fit import Control, Progress, run_fit
+from raytrain.work.inputs import Inputs, quantile_column
 from raytrain.work.spec import FitSpec
 
 Specs = dict[tuple[str, str], FitSpec]
@@ -51,7 +54,7 @@ def test_naive_by_hand(specs: Specs, dataset: Dataset) -> None:
     low, high = np.quantile(recent, [0.1, 0.9])
     test = (dataset.date >= spec.fold.test_start) & (dataset.date < spec.fold.test_end)
     found = result.predictions
-    assert found.columns == ["series_id", "date", "q0.1", "q0.5", "q0.9"]
+    assert found.columns == ["target", "series_id", "date", "q0.1", "q0.5", "q0.9"]
     assert found.height == test.sum() == 2 * 91
     np.testing.assert_allclose(found["q0.1"], min(low, 0), rtol=1e-6)
     np.testing.assert_allclose(found["q0.9"], max(high, 0), rtol=1e-6)
@@ -63,7 +66,7 @@ def test_a_threshold_is_answered_with_a_probability(specs: Specs, dataset: Datas
     spec = specs["threshold_1w", FOLD]
     found = run_fit(spec, dataset, Control()).predictions
     rate = dataset.y("threshold_1w")[known_by(dataset, spec.fold, "threshold_1w")].mean()
-    assert found.columns == ["series_id", "date", "probability"]
+    assert found.columns == ["target", "series_id", "date", "probability"]
     np.testing.assert_allclose(found["probability"], rate, rtol=1e-5)
 
 
@@ -118,8 +121,95 @@ def test_facts_can_be_kept(specs: Specs, dataset: Dataset) -> None:
     assert set(again["environment"]) == {"raytrain", "python", "host"}
 
 
-def test_a_stop_is_reported(specs: Specs, dataset: Dataset) -> None:
-    assert run_fit(specs["return_1d", FOLD], dataset, Control(should_stop=lambda: True)).stopped
+class _Asking(families.get("naive")):  # type: ignore[misc]
+    """Naive that comes to three safe points."""
+
+    asked: ClassVar[list[bool]] = []
+
+    def fit(self, data: Any, context: Any) -> Any:
+        for _ in range(3):
+            self.asked.append(context.should_stop())
+        return super().fit(data, context)
+
+
+@pytest.fixture
+def asking(monkeypatch: pytest.MonkeyPatch) -> type[_Asking]:
+    monkeypatch.setattr(_Asking, "asked", [])
+    monkeypatch.setattr(families, "get", lambda name: _Asking)
+    return _Asking
+
+
+def test_a_stop_that_was_heard_is_reported(specs: Specs, dataset: Dataset, asking: type[_Asking]) -> None:
+    stopped = run_fit(specs["return_1d", FOLD], dataset, Control(should_stop=lambda: True))
+    assert (stopped.stopped, stopped.cut_short, asking.asked) == (True, False, [True] * 3)
+
+
+def test_a_fit_that_was_done_before_it_asked_is_whole(specs: Specs, dataset: Dataset) -> None:
+    assert not run_fit(specs["return_1d", FOLD], dataset, Control(should_stop=lambda: True)).stopped
+
+
+def test_a_fit_ends_gracefully_when_its_time_is_used_up(
+    specs: Specs, dataset: Dataset, asking: type[_Asking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that moves on by a second whenever it is looked at."""
+    clock = SimpleNamespace(monotonic=itertools.count().__next__, perf_counter=time.perf_counter)
+    monkeypatch.setattr(fit_module, "time", clock)
+    spec = specs["return_1d", FOLD]
+    whole = run_fit(replace(spec, budget_s=60), dataset, Control())
+    assert (whole.stopped, whole.cut_short) == (False, False)
+    asking.asked.clear()
+    short = run_fit(replace(spec, budget_s=1.5), dataset, Control())
+    assert (short.stopped, short.cut_short, asking.asked) == (False, True, [False, True, True])
+    assert short.facts(spec)["cut_short"]
+    assert short.predictions.equals(whole.predictions)
+
+
+def test_one_model_for_each_series(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    found = run_fit(with_params(spec, scope="series", window=30), dataset, Control()).predictions
+    assert found["series_id"].to_list() == ["A"] * 91 + ["B"] * 91
+    train = known_by(dataset, spec.fold, "return_1w")
+    for code, name in enumerate("AB"):
+        mine = train & (dataset.series == code)
+        newest = dataset.y("return_1w")[mine][-30:]
+        expected = min(np.quantile(newest.astype(float), 0.1), 0)
+        np.testing.assert_allclose(found.filter(pl.col("series_id") == name)["q0.1"], expected, rtol=1e-6)
+
+
+def test_weights_reach_the_family(specs: Specs, dataset: Dataset) -> None:
+    weight = np.where(dataset.y("threshold_1w") == 1, 5000, 50).astype(np.float32)
+    spec = specs["threshold_1w", FOLD]
+    heavy = Dataset(dataset.meta, dataset.arrays | {"weight": weight})
+    train = known_by(dataset, spec.fold, "threshold_1w")
+    expected = np.average(dataset.y("threshold_1w")[train], weights=weight[train])
+    found = run_fit(spec, heavy, Control()).predictions
+    np.testing.assert_allclose(found["probability"], expected, rtol=1e-5)
+    assert heavy.label_hash(spec.fold, "threshold_1w") != dataset.label_hash(spec.fold, "threshold_1w")
+
+
+@pytest.mark.parametrize("kind", ["har", "ewma"])
+def test_targets_are_divided_by_a_volatility_forecast(kind: str, specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    inputs = inputs_of("naive", spec, dataset, scale=kind)
+    (volatility,) = inputs.volatility
+    expected = volatility.forecast(dataset.path("log"), inputs.train)
+    y = dataset.y("return_1w")[inputs.train]
+    np.testing.assert_allclose(inputs.training_data().y[:, 0], y / expected, rtol=1e-5)
+    values = np.ones((len(inputs.test), 1, 3), dtype=np.float32)
+    undone = inputs.unscale(values, inputs.test)
+    ahead = volatility.forecast(dataset.path("log"), inputs.test)
+    np.testing.assert_allclose(undone, np.repeat(ahead[:, None, None], 3, axis=2), rtol=1e-5)
+    assert inputs_of("naive", specs["threshold_1w", FOLD], dataset, scale=kind).volatility == ()
+
+
+def test_volatility_is_learned_from_training_rows_only(specs: Specs, dataset: Dataset) -> None:
+    spec = specs["return_1w", FOLD]
+    before = inputs_of("naive", spec, dataset, scale="har")
+    change = np.where(dataset.date > spec.fold.cutoff, 7.0, dataset.path("log").change)
+    poisoned = Dataset(dataset.meta, dataset.arrays | {"change-log": change})
+    after = inputs_of("naive", spec, poisoned, scale="har")
+    assert after.volatility == before.volatility
+    assert after.training_data().y.tobytes() == before.training_data().y.tobytes()
 
 
 def test_progress_tells_the_phase_of_a_failure(specs: Specs, dataset: Dataset) -> None:
@@ -207,7 +297,8 @@ def test_scaling_learns_from_training_rows_only(
     assert other.samples(inputs.train)[:].tobytes() == inputs.samples(inputs.train)[:].tobytes()
     data = inputs.training_data()
     assert np.std(data.y) == pytest.approx(1, rel=1e-5)
-    np.testing.assert_allclose(inputs.unscale(data.y)[:, 0], dataset.y("return_1w")[inputs.train], rtol=1e-6)
+    again = inputs.unscale(data.y[..., None], inputs.train)[:, 0, 0]
+    np.testing.assert_allclose(again, dataset.y("return_1w")[inputs.train], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("family", "steps"), [("lstm", 20), ("mlp", 1)])
@@ -247,11 +338,11 @@ from pathlib import Path
 import numpy as np, psutil
 from raytrain import families
 from raytrain.work.dataset import Dataset
-from raytrain.work.fit import Inputs
+from raytrain.work.inputs import Inputs
 from raytrain.work.spec import FitSpec
 dataset, spec = Dataset.open(Path(sys.argv[1])), FitSpec.from_dict(json.loads(sys.argv[2]))
 before = psutil.Process().memory_full_info().uss
-inputs = Inputs.make(families.get("lstm"), families.make_params("lstm", {"window": 20}), dataset, spec)
+inputs = Inputs.make(families.get("lstm"), families.make_params("lstm", {"window": 20, "scale": "none"}), dataset, spec)
 data = inputs.training_data()
 for start in range(0, len(data.y), 256):
     data.x[np.arange(start, min(start + 256, len(data.y)))]

@@ -15,7 +15,7 @@ from raytrain.features.targets import TargetConfig
 from raytrain.folds import Fold, FoldsConfig, walk_forward
 from raytrain.work import plan as plan_module
 from raytrain.work.dataset import Dataset
-from raytrain.work.plan import Plan, Recipes, make_plan, require_rows
+from raytrain.work.plan import Plan, Recipes, make_plan, require_rows, stages
 
 MakePlan = Callable[..., Plan]
 
@@ -31,8 +31,8 @@ def test_every_fit_once(plan: MakePlan, folds: list[Fold]) -> None:
     labels = [(fit.spec.target, fit.spec.family, fit.spec.fold, fit.spec.seed) for fit in found.fits]
     expected = [
         (target, family, fold, seed)
-        for target in ("return_1d", "return_1w", "threshold_1w")
         for family in ("naive", "lightgbm")
+        for target in ("return_1d", "return_1w", "threshold_1w")
         for fold in folds
         for seed in (1, 2)
         if "binary" in families.get(family).tasks or target != "threshold_1w"
@@ -96,7 +96,7 @@ def test_what_cannot_be_fitted_is_named(plan: MakePlan) -> None:
     regressors = [name for name in families.names() if "binary" not in families.get(name).tasks]
     classifiers = [name for name in families.names() if "binary" in families.get(name).tasks]
     assert regressors
-    found = plan(*families.names())
+    found = plan(*families.names(), params={"meta_learning": {"regime_features": ["other_*"]}})
     assert found.left_out == tuple(f"{name} has no binary form, so threshold_1w goes without it" for name in regressors)
     fitted = {fit.spec.family for fit in found.fits if fit.spec.target == "threshold_1w"}
     assert fitted == set(classifiers)
@@ -105,7 +105,7 @@ def test_what_cannot_be_fitted_is_named(plan: MakePlan) -> None:
 @pytest.mark.parametrize(
     ("names", "params", "said"),
     [
-        (("lightgmb",), {}, "`lightgmb` is not a family; did you mean `lightgbm`? Known: lightgbm, "),
+        (("lightgmb",), {}, "`lightgmb` is not a family; did you mean `lightgbm`? Known: "),
         (("naive", "naive"), {}, "each family may be named once, got naive twice in `families`"),
         (("naive",), {"naive": {"windw": 3}}, "`windw` is not a parameter of naive; did you mean `window`?"),
         (("naive",), {"naive": {"window": 0}}, "params.naive.window: "),
@@ -148,3 +148,90 @@ def test_a_horizon_longer_than_the_past_is_refused(
             [TargetConfig(horizon=1, label="1d")],
             FoldsConfig(min_train_rows=10),
         )
+
+
+def test_one_fit_forecasts_all_targets_of_a_task_together(plan: MakePlan, folds: list[Fold]) -> None:
+    fits = plan("multi_task").fits
+    assert {fit.spec.target for fit in fits} == {"return_1d+return_1w", "threshold_1w"}
+    assert len(fits) == 2 * len(folds)
+    together = fits[0].spec
+    assert together.target_names == ("return_1d", "return_1w")
+    assert [target.horizon for target in together.targets] == [1, 5]
+    assert fits[0].shape.outputs == 2
+
+
+def test_an_ensemble_waits_for_its_members_on_all_folds_so_far(plan: MakePlan, folds: list[Fold]) -> None:
+    mixing = {"ensemble": {"members": ["naive", "har"]}}
+    found = plan("ensemble", "naive", "har", params=mixing)
+    by_key = {fit.spec.key: fit.spec for fit in found.fits}
+    mixed = [fit.spec for fit in found.fits if fit.spec.family == "ensemble"]
+    assert found.fits[-len(mixed) :] == tuple(fit for fit in found.fits if fit.spec.family == "ensemble")
+    assert [spec.target for spec in mixed] == ["return_1d"] * 3 + ["return_1w"] * 3
+    for spec in mixed:
+        read = [by_key[key] for key in spec.members]
+        upto = [fold.name for fold in folds if fold.test_start <= spec.fold.test_start]
+        assert [(one.fold.name, one.family) for one in read] == [
+            (fold, name) for fold in upto for name in ("naive", "har")
+        ]
+        assert {one.target for one in read} == {spec.target}
+    assert "mixes probabilities of lightgbm, xgboost, ngboost, not all fitted" in found.left_out[-1]
+
+
+def test_regime_features_that_are_not_there_are_refused(plan: MakePlan) -> None:
+    params = {"meta_learning": {"members": ["naive"], "regime_features": ["nothing*"]}}
+    with pytest.raises(ConfigError, match=r"regime_features must match names of features, got nothing\*"):
+        plan("meta_learning", "naive", params=params)
+
+
+def test_an_ensemble_without_its_members_is_refused(plan: MakePlan) -> None:
+    with pytest.raises(ConfigError, match=r"got gjr, which is not fitted; add it to `families`"):
+        plan("ensemble", "har", "lightgbm_quantile")
+
+
+def test_an_ensembles_key_changes_with_its_members(plan: MakePlan) -> None:
+    def key(window: int) -> str:
+        params = {"ensemble": {"members": ["naive", "har"]}, "naive": {"window": window}}
+        return plan("ensemble", "naive", "har", params=params).fits[-1].spec.key
+
+    assert key(100) != key(101)
+
+
+def test_stages_follow_one_another_by_engine(plan: MakePlan) -> None:
+    mixing = {"ensemble": {"members": ["naive", "har"]}}
+    found = plan("gru", "mlp", "ensemble", "naive", "har", params=mixing)
+    assert [name for name, _ in stages(found, "overlapped")] == ["all"]
+    told = {name: list(dict.fromkeys(fit.spec.family for fit in fits)) for name, fits in stages(found, "two-stage")}
+    assert told == {"CPU": ["naive", "har"], "TensorFlow": ["mlp"], "Torch": ["gru"], "others": ["ensemble"]}
+    assert sum(len(fits) for _, fits in stages(found, "two-stage")) == len(found.fits)
+
+
+def test_only_what_reads_the_path_is_keyed_by_it(plan: MakePlan) -> None:
+    hashes = {
+        (fit.spec.family, fit.spec.task): bool(fit.spec.path_hash)
+        for fit in plan("naive", "har", "lightgbm", "lightgbm_quantile", "mlp").fits
+    }
+    assert hashes == {
+        ("naive", "regression"): False,
+        ("naive", "binary"): False,
+        ("har", "regression"): True,
+        ("lightgbm", "regression"): False,
+        ("lightgbm", "binary"): False,
+        ("lightgbm_quantile", "regression"): True,
+        ("mlp", "regression"): True,
+        ("mlp", "binary"): False,
+    }
+
+
+def test_how_inputs_are_scaled_is_in_the_key_of_those_who_scale(plan: MakePlan, dataset: Dataset) -> None:
+    other = Dataset({**dataset.meta, "preprocess": {"scale": "robust"}}, dataset.arrays)
+    for name, differs in (("lightgbm", False), ("mlp", True)):
+        keys = {plan(name, only=one).fits[0].spec.key for one in (dataset, other)}
+        assert len(keys) == 1 + differs
+
+
+def test_the_keras_backend_is_in_the_key_of_keras_families(plan: MakePlan) -> None:
+    for name, differs in (("mlp", True), ("gru", False)):
+        specs = [plan(name, keras_backend=backend).fits[0].spec for backend in ("tensorflow", "torch")]
+        assert (specs[0].key != specs[1].key) is differs
+        if differs:
+            assert [spec.packages[-1][0] for spec in specs] == ["tensorflow", "torch"]

@@ -20,7 +20,7 @@ SPEC = FitSpec(
     packages=(("lightgbm", "4.7.0"),),
     params='{"window":756}',
     target="return_1w",
-    target_config='{"horizon":5}',
+    target_configs=('{"horizon":5}',),
     task="regression",
     quantiles=(0.1, 0.5, 0.9),
     fold=FOLD,
@@ -29,7 +29,7 @@ SPEC = FitSpec(
     features_hash="f0",
     labels_hash="f1",
 )
-KEY = "e7b32c2455da51419089699065a2d8d2"
+KEY = "6cf0bb2a1cb9c5bf674a13de2630fc62"
 
 OTHERS: dict[str, list[Any]] = {
     "family": ["lightgbm"],
@@ -37,13 +37,17 @@ OTHERS: dict[str, list[Any]] = {
     "packages": [(), (("lightgbm", "4.7.1"),), (("xgboost", "4.7.0"),)],
     "params": ['{"window":757}'],
     "target": ["return_1m"],
-    "target_config": ['{"horizon":6}'],
+    "target_configs": [('{"horizon":6}',), ('{"horizon":5}', '{"horizon":6}')],
     "task": ["binary"],
     "quantiles": [(0.5,), (0.1, 0.5, 0.95)],
     "seed": [43],
     "device": ["mps", "cuda"],
     "features_hash": ["f2"],
     "labels_hash": ["f2"],
+    "path_hash": ["f3"],
+    "preprocess": ['{"scale":"robust"}'],
+    "members": [("k1",), ("k1", "k2")],
+    "budget_s": [60.0, 61.0],
     "fold": [
         replace(FOLD, name="2020-01-02"),
         replace(FOLD, train_start=0),

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from raytrain.features.steps.bars import ATR, RealisedVolatility
-from raytrain.features.steps.base import Step
+from raytrain.features.steps.base import SeriesStep, Step, TableStep
 from raytrain.features.steps.calendar import Calendar, DaysTo
 from raytrain.features.steps.correlation import Correlation
 from raytrain.features.steps.garch import Garch
@@ -57,8 +57,10 @@ __all__ = [
     "Regime",
     "RollingMean",
     "RollingStd",
+    "SeriesStep",
     "Spread",
     "Step",
+    "TableStep",
     "Volatility",
     "ZScore",
 ]

@@ -1,16 +1,18 @@
 """Volatility of whole bars: what high, low and open tell beside the close."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Literal
 
-import polars as pl
+import numpy as np
 from pydantic import Field
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import Step, WindowLengths, known, log_change, private, rolling_mean, smoothed
+from raytrain.features.steps.base import SeriesStep, WindowLengths
+from raytrain.features.steps.kernels import Array, log_change, ratio, rolling_mean, shifted, smoothed
 
 
-class _BarStep(Step):
+class _BarStep(SeriesStep):
     high: str = "high"
     """Column with the row's highest price."""
     low: str = "low"
@@ -35,26 +37,22 @@ class ATR(_BarStep):
     relative: bool = False
     """Divide by the close: comparable over time and between series (known as NATR, as a share here)."""
 
-    def over(self, frame: Frame) -> tuple[str, ...]:
-        return self.high, self.low, self.last(frame)
-
     @property
     def lookback(self) -> int:
         return self.rows
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        before = known(self.last(frame)).shift(1)
-        return [[_true_range(known(self.high), known(self.low), before).alias(self._range(frame))]]
+    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+        return {self.last(frame): (self.high, self.low, self.last(frame))}
 
-    def _range(self, frame: Frame) -> str:
-        return private(f"true range {self.high} {self.low} {self.last(frame)}")
+    @property
+    def endings(self) -> list[str]:
+        return [f"_{'natr' if self.relative else 'atr'}_{self.rows}"]
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        close, average = known(self.last(frame)), smoothed(pl.col(self._range(frame)), self.rows, 1 / self.rows)
-        if self.relative:
-            average = pl.when(close != 0).then(average / close)
-        name = f"{self.last(frame)}_{'natr' if self.relative else 'atr'}_{self.rows}"
-        return [self.per_series(average, name)]
+    def values(self, *columns: Array) -> list[Array]:
+        high, low, close = columns
+        before = shifted(close, 1)
+        average = smoothed(np.maximum(high, before) - np.minimum(low, before), self.rows, 1 / self.rows)
+        return [ratio(average, close) if self.relative else average]
 
 
 class RealisedVolatility(_BarStep):
@@ -72,14 +70,6 @@ class RealisedVolatility(_BarStep):
     open: str = "open"
     """Column with the row's first price; for `garman_klass`."""
 
-    def over(self, frame: Frame) -> tuple[str, ...]:
-        ends = {
-            "close": (self.last(frame),),
-            "parkinson": (self.high, self.low),
-            "garman_klass": (self.open, self.high, self.low, self.last(frame)),
-        }
-        return ends[self.method]
-
     @property
     def lookback(self) -> int:
         return max(self.rows) - (self.method != "close")
@@ -88,34 +78,43 @@ class RealisedVolatility(_BarStep):
     def needs_positive(self) -> bool:
         return True
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        return [[self._variance(known(self.last(frame))).alias(self._private(frame))]]
+    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+        ends = {
+            "close": (self.last(frame),),
+            "parkinson": (self.high, self.low),
+            "garman_klass": (self.open, self.high, self.low, self.last(frame)),
+        }
+        return {self.last(frame): ends[self.method]}
 
-    def _private(self, frame: Frame) -> str:
-        return private(f"{self.method} variance {' '.join(self.over(frame))}")
-
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        variance = pl.col(self._private(frame))
+    @property
+    def endings(self) -> list[str]:
         short = {"close": "rv", "parkinson": "parkinson", "garman_klass": "gk"}[self.method]
-        return [
-            # Prices outside their own bar can make Garman-Klass negative.
-            self.per_series(
-                rolling_mean(variance, rows).clip(lower_bound=0).sqrt(), f"{self.last(frame)}_{short}_{rows}"
-            )
-            for rows in self.rows
-        ]
+        return [f"_{short}_{rows}" for rows in self.rows]
 
-    def _variance(self, close: pl.Expr) -> pl.Expr:
-        """What one row says about the variance."""
-        if self.method == "close":
-            return log_change(close) ** 2
-        span = (known(self.high) / known(self.low)).log() ** 2
-        if self.method == "parkinson":
-            return span / (4 * math.log(2))
-        return span / 2 - (2 * math.log(2) - 1) * (close / known(self.open)).log() ** 2
+    def values(self, *columns: Array) -> Iterator[Array]:
+        variance = _VARIANCES[self.method](*columns)
+        # Prices outside their own bar can make Garman-Klass negative.
+        return (np.sqrt(np.maximum(rolling_mean(variance, rows), 0)) for rows in self.rows)
 
 
-def _true_range(high: pl.Expr, low: pl.Expr, before: pl.Expr) -> pl.Expr:
-    """The range from the lowest to the highest of the three; null where one is unknown."""
-    complete = high.is_not_null() & low.is_not_null() & before.is_not_null()
-    return pl.when(complete).then(pl.max_horizontal(high, before) - pl.min_horizontal(low, before))
+def _of_close(close: Array) -> Array:
+    """What one row says about the variance."""
+    squares: Array = log_change(close) ** 2
+    return squares
+
+
+def _of_range(high: Array, low: Array) -> Array:
+    squares: Array = np.log(high / low) ** 2
+    return squares / (4 * math.log(2))
+
+
+def _of_bar(first: Array, high: Array, low: Array, last: Array) -> Array:
+    squares: Array = np.log(high / low) ** 2 / 2 - (2 * math.log(2) - 1) * np.log(last / first) ** 2
+    return squares
+
+
+_VARIANCES: dict[str, Callable[..., Array]] = {
+    "close": _of_close,
+    "parkinson": _of_range,
+    "garman_klass": _of_bar,
+}

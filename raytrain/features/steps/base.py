@@ -1,20 +1,42 @@
-"""What every step has, and the averages that several share.
+"""What every step has, and the two ways of computing that most share.
 
-A step is config and code at once: its fields say what a person chose, `expressions` says what is computed. Values at a
-row use that row and earlier ones of the same series only; `looks_ahead` marks the one exception.
+A step is config and code at once: its fields say what a person chose, `tasks` says what is computed. Values at a row
+use that row and earlier ones of the same series only; `looks_ahead` marks the one exception.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Annotated, ClassVar, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from raytrain.config import Section
-from raytrain.data.frame import SERIES, Frame
+from raytrain.data.frame import Frame
+from raytrain.features.steps.kernels import Array
+from raytrain.features.steps.panel import Batch, Panel
 
 RowsBack = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 WindowLengths = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+_BLOCK = 2**15
+"""Values computed at once: few enough for the arrays to stay near the processor, many beside the cost of a call."""
+
+
+class Piece(NamedTuple):
+    """Values of neighbouring features on neighbouring rows."""
+
+    first: int
+    """Place of the first feature among those of the step."""
+    rows: slice
+    """Of the frame."""
+    values: NDArray[np.float32]
+    """(features, rows) NaN where unknown."""
+
+
+Task = Callable[[], Iterable[Piece]]
 
 
 class Step(Section, ABC):
@@ -42,41 +64,106 @@ class Step(Section, ABC):
         """Whether the columns must be above 0."""
         return False
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        """What the expressions are made of, as columns named by `private`, stage after stage, within each series.
+    @abstractmethod
+    def names(self, frame: Frame) -> list[str]:
+        """The features, in order."""
 
-        Each is computed once, however many of the step's expressions use it: polars does not look for common parts
-        inside a window expression.
-        """
-        return []
+    @abstractmethod
+    def tasks(self, panel: Panel) -> Iterator[Task]:
+        """What is to be computed, in parts that may run side by side."""
+
+
+class TableStep(Step):
+    """A step that polars computes over the whole table."""
 
     @abstractmethod
     def expressions(self, frame: Frame) -> list[pl.Expr]:
         """One named expression per feature."""
 
-    def per_series(self, expression: pl.Expr, name: str) -> pl.Expr:
-        """Compute within each series and name the feature."""
-        return expression.over(SERIES).alias(name)
+    def names(self, frame: Frame) -> list[str]:
+        return [one.meta.output_name() for one in self.expressions(frame)]
+
+    def tasks(self, panel: Panel) -> Iterator[Task]:
+        yield partial(select, panel.frame, self.expressions(panel.frame))
 
 
-class ColumnsStep(Step):
+class SeriesStep(Step):
+    """A step that computes along the rows of each series, the same for each of its inputs."""
+
+    @abstractmethod
+    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+        """Columns that are computed together, by what the names of their features begin with."""
+
+    @property
+    @abstractmethod
+    def endings(self) -> list[str]:
+        """What the names of an input's features end with."""
+
+    @abstractmethod
+    def values(self, *columns: Array) -> Iterable[Array]:
+        """The features of an input, in the order of `endings`; each array is (..., rows of a series)."""
+
+    def over(self, frame: Frame) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for columns in self.inputs(frame).values() for name in columns))
+
+    def names(self, frame: Frame) -> list[str]:
+        return [begin + end for begin in self.inputs(frame) for end in self.endings]
+
+    def tasks(self, panel: Panel) -> Iterator[Task]:
+        inputs = [[panel.column(name) for name in names] for names in self.inputs(panel.frame).values()]
+        for batch in panel.batches():
+            yield partial(self._compute, batch, inputs)
+
+    def _compute(self, batch: Batch, inputs: list[list[Array]]) -> Iterator[Piece]:
+        """The features on the rows of a batch."""
+        num_together = max(1, _BLOCK // (batch.shape[0] * batch.shape[1]))
+        for first in range(0, len(inputs), num_together):
+            some = inputs[first : first + num_together]
+            columns = [np.stack([batch.take(one) for one in column]) for column in zip(*some, strict=True)]
+            found = np.empty((len(some), len(self.endings), *batch.shape), np.float32)
+            for place, values in enumerate(self.values(*columns)):
+                found[:, place] = values
+            for number, rows in enumerate(batch.slices()):
+                features = found[:, :, number, : rows.stop - rows.start]
+                yield Piece(first * len(self.endings), rows, features.reshape(-1, features.shape[-1]))
+
+
+class ColumnsStep(SeriesStep):
     """A step that does the same to each of its columns."""
 
     columns: tuple[str, ...] = ()
     """Columns to work on; the price column when empty."""
 
-    def over(self, frame: Frame) -> tuple[str, ...]:
-        return self.columns or (frame.price,)
+    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+        return {name: (name,) for name in self.columns or (frame.price,)}
 
 
-class WindowStep(ColumnsStep):
-    """A step over rolling windows of several lengths: one feature per column and length.
+class LengthsStep(ColumnsStep):
+    """A step with several lengths: one feature per column and length."""
+
+    short: ClassVar[str]
+    """How the feature's name says what it is: `vol` in `close_vol_21`."""
+    rows: RowsBack
+
+    @property
+    def endings(self) -> list[str]:
+        return [f"_{self.short}_{rows}" for rows in self.rows]
+
+    @abstractmethod
+    def value(self, x: Array, rows: int) -> Array:
+        """The feature of one length."""
+
+    def values(self, *columns: Array) -> Iterator[Array]:
+        (x,) = columns
+        return (self.value(x, rows) for rows in self.rows)
+
+
+class WindowStep(LengthsStep):
+    """A step over rolling windows.
 
     A window counts when four fifths of it are known: a holiday must not blank a quarter.
     """
 
-    short: ClassVar[str]
-    """How the feature's name says what it is: `vol` in `close_vol_21`."""
     rows: WindowLengths
     """Rows in a window, the row's own included."""
 
@@ -84,69 +171,8 @@ class WindowStep(ColumnsStep):
     def lookback(self) -> int:
         return max(self.rows) - 1
 
-    @abstractmethod
-    def value(self, name: str, rows: int) -> pl.Expr:
-        """The feature of one column within one series."""
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [
-            self.per_series(self.value(name, rows), f"{name}_{self.short}_{rows}")
-            for name in self.over(frame)
-            for rows in self.rows
-        ]
-
-
-def private(name: str) -> str:
-    """The name of a column that steps share; no column of a person's table is called so."""
-    return f"\0{name}"
-
-
-def known(name: str) -> pl.Expr:
-    """A column with null where it is unknown."""
-    return pl.col(name).fill_nan(None)
-
-
-def log_change(value: pl.Expr, rows: int = 1) -> pl.Expr:
-    """Log of the value over the value `rows` rows ago."""
-    return (value / value.shift(rows)).log()
-
-
-def log_changes(name: str) -> pl.Expr:
-    """A stage: one-row log returns of a column, null where unknown."""
-    return log_change(known(name)).alias(private(f"{name} log change"))
-
-
-def deviation(value: pl.Expr, name: str, rows: int) -> pl.Expr:
-    """A stage: the rolling standard deviation of what is called `name`."""
-    return rolling_std(value, rows).alias(private(f"{name} deviation {rows}"))
-
-
-def zscore(value: pl.Expr, name: str, rows: int) -> pl.Expr:
-    """Deviations of the value from its rolling mean; null where the window does not move. Needs stage `deviation`."""
-    spread = pl.col(private(f"{name} deviation {rows}"))
-    return pl.when(spread > 0).then((value - rolling_mean(value, rows)) / spread)
-
-
-def most_of(rows: int) -> int:
-    """How many values of a window of `rows` must be known."""
-    return max(2, -(-rows * 4 // 5))
-
-
-def rolling_mean(value: pl.Expr, rows: int) -> pl.Expr:
-    """Mean of a window most of which is known."""
-    return value.rolling_mean(rows, min_samples=most_of(rows))
-
-
-def rolling_std(value: pl.Expr, rows: int, ddof: int = 1) -> pl.Expr:
-    """Standard deviation of a window most of which is known."""
-    return value.rolling_std(rows, min_samples=most_of(rows), ddof=ddof)
-
-
-def smoothed(value: pl.Expr, rows: int, weight: float) -> pl.Expr:
-    """A recursive average: the mean of the first `rows` known values, then `weight` for each new one.
-
-    Wilder's average has weight 1/rows, the usual exponential average 2/(rows + 1).
-    """
-    number = value.is_not_null().cum_sum()
-    seeded = pl.when(number == rows).then(value.cum_sum() / rows).when(number > rows).then(value)
-    return seeded.ewm_mean(alpha=weight, adjust=False, ignore_nulls=True)
+def select(frame: Frame, expressions: list[pl.Expr]) -> list[Piece]:
+    """What polars computes over the whole table, as features."""
+    table = frame.table.select(one.cast(pl.Float32).fill_null(float("nan")) for one in expressions)
+    return [Piece(0, slice(0, table.height), table.to_numpy().T)]

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 
 from raytrain.data.frame import DATE, SERIES, Frame
-from raytrain.features.steps.base import Step, known
+from raytrain.features.steps.base import TableStep
 
 Extra = Literal["week", "quarter", "day_of_year", "days_to_month_end"]
 
 
-class Calendar(Step):
+class Calendar(TableStep):
     """Day of week, day of month and month; the hour too where rows are closer than a day."""
 
     step: Literal["calendar"] = "calendar"
@@ -36,7 +36,7 @@ class Calendar(Step):
         return [*parts, *(more[name].alias(name) for name in self.extra)]
 
 
-class DaysTo(Step):
+class DaysTo(TableStep):
     """Calendar days until a published event; 0 on its day.
 
     Events are the rows on which `column` is not 0. The column must be known in advance (`features.known`): it is read
@@ -55,7 +55,7 @@ class DaysTo(Step):
         return (self.column,)
 
     def expressions(self, frame: Frame) -> list[pl.Expr]:
-        event = pl.when(known(self.column) != 0).then(DATE).backward_fill().over(SERIES)
+        event = pl.when(pl.col(self.column).fill_nan(None) != 0).then(DATE).backward_fill().over(SERIES)
         if self.dates:
             event = pl.coalesce(event, self._published(frame.table[DATE]))
         days = (event - pl.col(DATE)).dt.total_milliseconds() / 86_400_000

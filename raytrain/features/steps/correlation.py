@@ -1,13 +1,16 @@
 """How two columns have moved together."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Literal
 
-import polars as pl
 from pydantic import Field
 
 from raytrain.data.frame import Frame
 from raytrain.features.correlations.aligned import pair_correlations
-from raytrain.features.steps.base import Step, most_of
+from raytrain.features.steps.base import Piece, Step, Task
+from raytrain.features.steps.kernels import most_of
+from raytrain.features.steps.panel import Panel
 
 
 class Correlation(Step):
@@ -36,10 +39,14 @@ class Correlation(Step):
     def needs_positive(self) -> bool:
         return self.change == "log"
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        found = {rows: pair_correlations(frame, self.pairs, self.change, rows, most_of(rows)) for rows in self.rows}
-        return [
-            pl.lit(pl.Series(found[rows][number])).alias(f"{left}_{right}_corr_{rows}")
-            for number, (left, right) in enumerate(self.pairs)
-            for rows in self.rows
-        ]
+    def names(self, frame: Frame) -> list[str]:
+        return [f"{left}_{right}_corr_{rows}" for left, right in self.pairs for rows in self.rows]
+
+    def tasks(self, panel: Panel) -> Iterator[Task]:
+        yield partial(self._correlate, panel.frame)
+
+    def _correlate(self, frame: Frame) -> Iterator[Piece]:
+        for place, rows in enumerate(self.rows):
+            found = pair_correlations(frame, self.pairs, self.change, rows, most_of(rows))
+            for number, values in enumerate(found):
+                yield Piece(number * len(self.rows) + place, slice(0, len(values)), values[None])

@@ -1,21 +1,27 @@
 """GARCH volatility without look-ahead."""
 
+from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
+from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raytrain.data.frame import DATE, SERIES, Frame
-from raytrain.features.steps.base import ColumnsStep, known, log_change
+from raytrain.data.frame import DATE, Frame
+from raytrain.features.steps.base import Piece, Step, Task
+from raytrain.features.steps.kernels import log_change
+from raytrain.features.steps.panel import Panel
 
 Returns = NDArray[np.float64]
 _MOST_RETURNS = 5000
+_ONE_AT_A_TIME = Lock()
+"""For `arch`, which changes the filters of warnings for the whole process while it works."""
 
 
-class Garch(ColumnsStep):
+class Garch(Step):
     """The next row's volatility by a GARCH(1,1), as log return per row, not annualised (Bollerslev 1986).
 
     Parameters are estimated by quasi maximum likelihood (the `arch` package, mean 0) once `min_rows` returns of a
@@ -25,10 +31,15 @@ class Garch(ColumnsStep):
     """
 
     step: Literal["garch"] = "garch"
+    columns: tuple[str, ...] = ()
+    """Columns to work on; the price column when empty."""
     refit: Literal["1mo", "1q", "1y"] = "1y"
     """Calendar length of a block. One estimate takes milliseconds, for each series and block."""
     min_rows: int = Field(500, ge=100)
     """Returns before the first estimate."""
+
+    def over(self, frame: Frame) -> tuple[str, ...]:
+        return self.columns or (frame.price,)
 
     @property
     def lookback(self) -> int:
@@ -38,21 +49,18 @@ class Garch(ColumnsStep):
     def needs_positive(self) -> bool:
         return True
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [pl.lit(self._volatility(frame, name)).alias(f"{name}_garch") for name in self.over(frame)]
+    def names(self, frame: Frame) -> list[str]:
+        return [f"{name}_garch" for name in self.over(frame)]
 
-    def _volatility(self, frame: Frame, column: str) -> pl.Series:
-        """Row for row beside the frame."""
-        table = frame.table.select(
-            SERIES,
-            block=pl.col(DATE).dt.truncate(self.refit).to_physical(),
-            change=log_change(known(column)).over(SERIES).fill_null(float("nan")),
-        )
-        parts = [
-            forecast_volatility(part["change"].to_numpy(), part["block"].to_numpy(), self.min_rows)
-            for part in table.partition_by(SERIES, maintain_order=True)
-        ]
-        return pl.Series(np.concatenate(parts))
+    def tasks(self, panel: Panel) -> Iterator[Task]:
+        block = panel.frame.table[DATE].dt.truncate(self.refit).to_physical().to_numpy()
+        for place, name in enumerate(self.over(panel.frame)):
+            yield partial(self._forecast, panel, place, panel.column(name), block)
+
+    def _forecast(self, panel: Panel, place: int, column: Returns, block: NDArray[np.int64]) -> Iterator[Piece]:
+        for rows in panel.slices():
+            volatility = forecast_volatility(log_change(column[rows]), block[rows], self.min_rows)
+            yield Piece(place, rows, volatility[None].astype(np.float32))
 
 
 class _Parameters(NamedTuple):
@@ -97,7 +105,8 @@ def _estimate(returns: Returns) -> _Parameters | None:
     if scale <= 1e-12:
         return None
     model = ZeroMean(newest / scale, volatility=GARCH(p=1, q=1), rescale=False)
-    found = model.fit(disp="off", show_warning=False)
+    with _ONE_AT_A_TIME:
+        found = model.fit(disp="off", show_warning=False)
     if found.convergence_flag != 0:
         return None
     # Rounded, so that the last bits of an optimiser do not make another machine fit everything again.

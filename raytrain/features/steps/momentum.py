@@ -2,11 +2,11 @@
 
 from typing import Literal, Self
 
-import polars as pl
+import numpy as np
 from pydantic import Field, model_validator
 
-from raytrain.data.frame import Frame
-from raytrain.features.steps.base import ColumnsStep, known, private, smoothed
+from raytrain.features.steps.base import ColumnsStep
+from raytrain.features.steps.kernels import Array, change, ratio, smoothed
 
 
 class RSI(ColumnsStep):
@@ -23,27 +23,15 @@ class RSI(ColumnsStep):
     def lookback(self) -> int:
         return self.rows
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        columns = self.over(frame)
-        return [
-            [known(name).diff().alias(private(f"{name} change")) for name in columns],
-            [average for name in columns for average in self._up_and_down(name)],
-        ]
+    @property
+    def endings(self) -> list[str]:
+        return [f"_rsi_{self.rows}"]
 
-    def _up_and_down(self, name: str) -> list[pl.Expr]:
-        change = pl.col(private(f"{name} change"))
-        moves = {"up": change.clip(lower_bound=0), "down": (-change).clip(lower_bound=0)}
-        return [
-            smoothed(move, self.rows, 1 / self.rows).alias(private(f"{name} {side} {self.rows}"))
-            for side, move in moves.items()
-        ]
-
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [self._rsi(name).alias(f"{name}_rsi_{self.rows}") for name in self.over(frame)]
-
-    def _rsi(self, name: str) -> pl.Expr:
-        up, down = (pl.col(private(f"{name} {side} {self.rows}")) for side in ("up", "down"))
-        return pl.when(up + down > 0).then(100 * up / (up + down)).when(up + down == 0).then(50.0)
+    def values(self, *columns: Array) -> list[Array]:
+        (x,) = columns
+        moves = change(x)
+        up, move = (smoothed(one, self.rows, 1 / self.rows) for one in (np.maximum(moves, 0), np.abs(moves)))
+        return [np.where(move == 0, 50.0, 100 * (up / move))]
 
 
 class MACD(ColumnsStep):
@@ -70,47 +58,18 @@ class MACD(ColumnsStep):
     def lookback(self) -> int:
         return self.slow + self.signal - 2
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        columns = self.over(frame)
-        return [
-            [_exponential(known(name), rows).alias(_average(name, rows)) for name in columns for rows in self._lengths],
-            [self._line(name).alias(self._private(name, "line")) for name in columns],
-            [
-                _exponential(pl.col(self._private(name, "line")), self.signal).alias(self._private(name, "signal"))
-                for name in columns
-            ],
-        ]
-
     @property
-    def _lengths(self) -> tuple[int, int]:
-        return self.fast, self.slow
+    def endings(self) -> list[str]:
+        short, lengths = "ppo" if self.relative else "macd", f"{self.fast}_{self.slow}_{self.signal}"
+        return [f"_{short}_{part}{lengths}" for part in ("", "signal_", "hist_")]
 
-    @property
-    def _short(self) -> str:
-        return "ppo" if self.relative else "macd"
-
-    def _private(self, name: str, part: str) -> str:
-        return private(f"{name} {self._short} {part} {self.fast} {self.slow} {self.signal}")
-
-    def _line(self, name: str) -> pl.Expr:
-        fast, slow = (pl.col(_average(name, rows)) for rows in self._lengths)
-        return pl.when(slow != 0).then((fast - slow) / slow) if self.relative else fast - slow
-
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [expression for name in self.over(frame) for expression in self._three(name)]
-
-    def _three(self, name: str) -> list[pl.Expr]:
-        line, signal = (pl.col(self._private(name, part)) for part in ("line", "signal"))
-        parts = {"": line, "signal_": signal, "hist_": line - signal}
-        return [
-            value.alias(f"{name}_{self._short}_{part}{self.fast}_{self.slow}_{self.signal}")
-            for part, value in parts.items()
-        ]
+    def values(self, *columns: Array) -> list[Array]:
+        (x,) = columns
+        fast, slow = (_exponential(x, rows) for rows in (self.fast, self.slow))
+        line = ratio(fast - slow, slow) if self.relative else fast - slow
+        signal = _exponential(line, self.signal)
+        return [line, signal, line - signal]
 
 
-def _exponential(value: pl.Expr, rows: int) -> pl.Expr:
-    return smoothed(value, rows, 2 / (rows + 1))
-
-
-def _average(name: str, rows: int) -> str:
-    return private(f"{name} average {rows}")
+def _exponential(x: Array, rows: int) -> Array:
+    return smoothed(x, rows, 2 / (rows + 1))

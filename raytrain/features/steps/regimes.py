@@ -7,10 +7,10 @@ from pydantic import Field
 
 from raytrain.data.frame import Frame
 from raytrain.features.categories import as_label
-from raytrain.features.steps.base import Step
+from raytrain.features.steps.base import TableStep
 
 
-class Regime(Step):
+class Regime(TableStep):
     """One 0/1 flag per declared category of a column of text or whole numbers.
 
     The categories come from the config, so that tomorrow's data can neither add nor reorder features. A category that

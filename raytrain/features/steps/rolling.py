@@ -1,23 +1,13 @@
 """Statistics of one column in rolling windows."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-import polars as pl
+import numpy as np
 from pydantic import Field
 
-from raytrain.data.frame import Frame
-from raytrain.features.steps.base import (
-    ColumnsStep,
-    RowsBack,
-    WindowStep,
-    deviation,
-    known,
-    log_changes,
-    private,
-    rolling_mean,
-    rolling_std,
-    zscore,
-)
+from raytrain.features.steps.base import ColumnsStep, RowsBack, WindowStep
+from raytrain.features.steps.kernels import Array, faded_mean, log_change, rolling_mean, rolling_std, score
 
 
 class RollingMean(WindowStep):
@@ -26,8 +16,8 @@ class RollingMean(WindowStep):
     step: Literal["rolling_mean"] = "rolling_mean"
     short: ClassVar[str] = "mean"
 
-    def value(self, name: str, rows: int) -> pl.Expr:
-        return rolling_mean(known(name), rows)
+    def value(self, x: Array, rows: int) -> Array:
+        return rolling_mean(x, rows)
 
 
 class RollingStd(WindowStep):
@@ -36,8 +26,8 @@ class RollingStd(WindowStep):
     step: Literal["rolling_std"] = "rolling_std"
     short: ClassVar[str] = "std"
 
-    def value(self, name: str, rows: int) -> pl.Expr:
-        return rolling_std(known(name), rows)
+    def value(self, x: Array, rows: int) -> Array:
+        return rolling_std(x, rows)
 
 
 class ZScore(WindowStep):
@@ -46,11 +36,8 @@ class ZScore(WindowStep):
     step: Literal["zscore"] = "zscore"
     short: ClassVar[str] = "z"
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        return [[deviation(known(name), name, rows) for name in self.over(frame) for rows in self.rows]]
-
-    def value(self, name: str, rows: int) -> pl.Expr:
-        return zscore(known(name), name, rows)
+    def value(self, x: Array, rows: int) -> Array:
+        return score(x, rows)
 
 
 class Bollinger(WindowStep):
@@ -65,18 +52,8 @@ class Bollinger(WindowStep):
     deviations: float = Field(2.0, gt=0)
     """Half the distance between the bands."""
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        return [
-            [
-                rolling_std(known(name), rows, ddof=0).alias(_band(name, rows))
-                for name in self.over(frame)
-                for rows in self.rows
-            ]
-        ]
-
-    def value(self, name: str, rows: int) -> pl.Expr:
-        half = self.deviations * pl.col(_band(name, rows))
-        return pl.when(half > 0).then(0.5 + (known(name) - rolling_mean(known(name), rows)) / (2 * half))
+    def value(self, x: Array, rows: int) -> Array:
+        return 0.5 + score(x, rows, ddof=0) / (2 * self.deviations)
 
 
 class Volatility(WindowStep):
@@ -93,11 +70,11 @@ class Volatility(WindowStep):
     def needs_positive(self) -> bool:
         return True
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        return [[log_changes(name) for name in self.over(frame)]]
+    def values(self, *columns: Array) -> Iterator[Array]:
+        return super().values(*map(log_change, columns))
 
-    def value(self, name: str, rows: int) -> pl.Expr:
-        return rolling_std(pl.col(private(f"{name} log change")), rows)
+    def value(self, x: Array, rows: int) -> Array:
+        return rolling_std(x, rows)
 
 
 class EwmaVolatility(ColumnsStep):
@@ -118,20 +95,11 @@ class EwmaVolatility(ColumnsStep):
     def needs_positive(self) -> bool:
         return True
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        return [[log_changes(name) for name in self.over(frame)]]
+    @property
+    def endings(self) -> list[str]:
+        return [f"_ewmavol_{rows}" for rows in self.half_life]
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [
-            self.per_series(_ewma(pl.col(private(f"{name} log change")) ** 2, rows).sqrt(), f"{name}_ewmavol_{rows}")
-            for name in self.over(frame)
-            for rows in self.half_life
-        ]
-
-
-def _ewma(value: pl.Expr, half_life: int) -> pl.Expr:
-    return value.ewm_mean(half_life=half_life, min_samples=half_life, ignore_nulls=True)
-
-
-def _band(name: str, rows: int) -> str:
-    return private(f"{name} band {rows}")
+    def values(self, *columns: Array) -> Iterator[Array]:
+        (x,) = columns
+        squares = log_change(x) ** 2
+        return (np.sqrt(faded_mean(squares, rows)) for rows in self.half_life)

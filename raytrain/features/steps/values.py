@@ -1,15 +1,16 @@
 """Values of columns, now and some rows ago."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
 
-import polars as pl
 from pydantic import Field, model_validator
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import ColumnsStep, RowsBack, Step, deviation, known, log_change, private, zscore
+from raytrain.features.steps.base import ColumnsStep, LengthsStep, RowsBack, SeriesStep
+from raytrain.features.steps.kernels import Array, change, log_change, ratio, score, shifted
 
 
-class _RowsBackStep(ColumnsStep):
+class _RowsBackStep(LengthsStep):
     rows: RowsBack
     """Rows back."""
 
@@ -23,54 +24,49 @@ class AsIs(ColumnsStep):
 
     step: Literal["as_is"] = "as_is"
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [pl.col(name) for name in self.over(frame)]
+    @property
+    def endings(self) -> list[str]:
+        return [""]
+
+    def values(self, *columns: Array) -> Iterator[Array]:
+        return iter(columns)
 
 
 class Lag(_RowsBackStep):
     """The value some rows ago."""
 
     step: Literal["lag"] = "lag"
+    short: ClassVar[str] = "lag"
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [
-            self.per_series(pl.col(name).shift(rows), f"{name}_lag_{rows}")
-            for name in self.over(frame)
-            for rows in self.rows
-        ]
+    def value(self, x: Array, rows: int) -> Array:
+        return shifted(x, rows)
 
 
 class LogReturn(_RowsBackStep):
     """Log of the value over the value some rows ago."""
 
     step: Literal["log_return"] = "log_return"
+    short: ClassVar[str] = "ret"
 
     @property
     def needs_positive(self) -> bool:
         return True
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [
-            self.per_series(log_change(known(name), rows), f"{name}_ret_{rows}")
-            for name in self.over(frame)
-            for rows in self.rows
-        ]
+    def value(self, x: Array, rows: int) -> Array:
+        return log_change(x, rows)
 
 
 class Difference(_RowsBackStep):
     """The value minus the value some rows ago; works for spreads and rates."""
 
     step: Literal["difference"] = "difference"
+    short: ClassVar[str] = "diff"
 
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        return [
-            self.per_series(known(name) - known(name).shift(rows), f"{name}_diff_{rows}")
-            for name in self.over(frame)
-            for rows in self.rows
-        ]
+    def value(self, x: Array, rows: int) -> Array:
+        return change(x, rows)
 
 
-class Spread(Step):
+class Spread(SeriesStep):
     """Two columns against each other, and how unusual that is.
 
     A ratio to 0 is unknown; a z-score is unknown where its window does not move.
@@ -90,29 +86,21 @@ class Spread(Step):
             raise ValueError("`left` and `right` must be two columns")
         return self
 
-    def over(self, frame: Frame) -> tuple[str, ...]:
-        return self.left, self.right
-
     @property
     def lookback(self) -> int:
         return max(self.zscore_rows, default=1) - 1
 
+    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+        against = "minus" if self.kind == "difference" else "over"
+        return {f"{self.left}_{against}_{self.right}": (self.left, self.right)}
+
     @property
-    def _name(self) -> str:
-        return f"{self.left}_{'minus' if self.kind == 'difference' else 'over'}_{self.right}"
+    def endings(self) -> list[str]:
+        return ["", *(f"_z_{rows}" for rows in self.zscore_rows)]
 
-    def stages(self, frame: Frame) -> list[list[pl.Expr]]:
-        left, right = known(self.left), known(self.right)
-        spread = left - right if self.kind == "difference" else pl.when(right != 0).then(left / right)
-        value = pl.col(private(self._name))
-        return [
-            [spread.alias(private(self._name))],
-            [deviation(value, self._name, rows) for rows in self.zscore_rows],
-        ]
-
-    def expressions(self, frame: Frame) -> list[pl.Expr]:
-        value = pl.col(private(self._name))
-        scores = [
-            self.per_series(zscore(value, self._name, rows), f"{self._name}_z_{rows}") for rows in self.zscore_rows
-        ]
-        return [value.alias(self._name), *scores]
+    def values(self, *columns: Array) -> Iterator[Array]:
+        left, right = columns
+        spread = left - right if self.kind == "difference" else ratio(left, right)
+        yield spread
+        for rows in self.zscore_rows:
+            yield score(spread, rows)

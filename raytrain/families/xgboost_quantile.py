@@ -1,0 +1,102 @@
+"""XGBoost on quantiles: one booster for all levels."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
+from raytrain.engines.files import read_params, write_params
+from raytrain.engines.native import expected_rounds
+from raytrain.engines.training import teaching_rows
+from raytrain.engines.xgboost_booster import LEARNER, boost, booster_needs, load_booster
+from raytrain.features.volatility import VolatilityKind
+
+_FILE = "model.ubj"
+
+
+class XGBoostQuantileParams(Params):
+    """Parameters, named as XGBoost names them."""
+
+    scale: VolatilityKind = "har"
+    """The volatility forecast that targets are divided by."""
+    max_depth: int = Field(3, ge=1, le=64)
+    """Splits from root to leaf, at most."""
+    learning_rate: float = Field(0.03, gt=0, le=1)
+    """Share of each tree's step that is taken."""
+    num_rounds: int = Field(500, ge=1, le=100_000)
+    """Trees per quantile level, at most."""
+    min_child_weight: float = Field(100.0, ge=0)
+    """Sum of the rows' weights in a leaf, at least; the weights of a fit have mean 1."""
+    subsample: float = Field(0.8, gt=0, le=1)
+    """Share of the rows each tree sees."""
+    colsample_bytree: float = Field(0.5, gt=0, le=1)
+    """Share of the columns each tree sees."""
+    reg_lambda: float = Field(1.0, ge=0)
+    """L2 penalty on leaf values, in units of row weight."""
+    early_stopping_rounds: int = Field(30, ge=1)
+    """Rounds without a lower loss on the rows kept aside before boosting stops."""
+    valid_share: float = Field(0.15, ge=0, le=0.5)
+    """Newest share of the training dates kept aside for early stopping; 0 grows all rounds on all rows."""
+
+
+class XGBoostQuantile(Family[XGBoostQuantileParams]):
+    """Histogram gradient boosting on the mean pinball loss of all levels, stopped where that mean is lowest.
+
+    The levels may cross; sorting them lowers the loss or leaves it (Chernozhukov, Fernández-Val & Galichon 2010).
+    """
+
+    name = "xgboost_quantile"
+    engine = "native"
+    lane = "cores"
+    params_type = XGBoostQuantileParams
+    gives_quantiles = True
+    packages = ("xgboost",)
+
+    @classmethod
+    def needs(cls, params: XGBoostQuantileParams, shape: Shape) -> Needs:
+        rounds = expected_rounds(params.num_rounds, params.early_stopping_rounds, params.valid_share)
+        return booster_needs(shape, rounds, params.max_depth, num_trees=shape.quantiles)
+
+    @classmethod
+    def space(cls) -> Space:
+        return {
+            "max_depth": Range(2, 6, integer=True),
+            "learning_rate": Range(0.01, 0.1, log=True),
+            "min_child_weight": Range(10, 400, log=True),
+            "subsample": Range(0.5, 1.0),
+            "colsample_bytree": Range(0.3, 1.0),
+        }
+
+    def fit(self, data: FitData, context: FitContext) -> Self:
+        params, levels = self.params, context.quantiles
+        parts = teaching_rows(data, context, self.tasks, params.valid_share)
+        settings: dict[str, Any] = {
+            "objective": "reg:quantileerror",
+            "quantile_alpha": list(levels),
+            **params.model_dump(include=LEARNER),
+        }
+
+        def loss(y: NDArray[np.float64], predicted: FloatArray) -> NDArray[np.float64]:
+            above = y[:, None] - predicted.reshape(-1, len(levels))
+            return np.asarray(np.maximum(np.array(levels) * above, (np.array(levels) - 1) * above).mean(axis=1))
+
+        length = {"num_rounds": params.num_rounds, "patience": params.early_stopping_rounds}
+        self._booster = boost(data, parts, context, settings, loss, **length)
+        return self
+
+    def predict(self, x: Samples) -> FloatArray:
+        values = np.asarray(self._booster.inplace_predict(x[:]), dtype=np.float32)
+        return np.sort(values.reshape(len(x), -1), axis=-1)[:, None, :]
+
+    def save(self, folder: Path) -> None:
+        write_params(folder, self, {})
+        self._booster.save_model(folder / _FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        model, _ = read_params(folder, cls)
+        model._booster = load_booster(folder / _FILE)
+        return model
