@@ -16,7 +16,7 @@ import polars as pl
 from raytrain import __version__, data
 from raytrain.cluster.driver import Status
 from raytrain.cluster.ray_cluster import Cluster
-from raytrain.cluster.runner import Runner, Tally, as_tasks, capacity_of_machine, failure_row, learned_costs
+from raytrain.cluster.runner import Runner, Tally, capacity_of_machine, expect, failure_row, learned_costs
 from raytrain.data import Frame
 from raytrain.data.diagnostics import Diagnostics
 from raytrain.data.diagnostics.store import last_schema, write_diagnostics
@@ -159,8 +159,8 @@ def estimate(run: Prepared) -> tuple[Simulation, int]:
     """What the fits that are not stored yet would take, and how many they are."""
     store = ResultStore(run.config.store)
     rest = [fit for fit in run.plan.fits if not store.has(fit.spec.key)]
-    tasks = as_tasks(rest, learned_costs(store), run.config.cluster.timeout_s)
-    return simulate(tasks, capacity_of_machine(run.profile)), len(rest)
+    plan = expect(rest, store, learned_costs(store), run.config.cluster.timeout_s)
+    return simulate(plan.tasks, capacity_of_machine(run.profile), plan.seconds, starts=plan.start_s), len(rest)
 
 
 def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool]) -> tuple[RunFolder, RunView]:

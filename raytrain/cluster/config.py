@@ -19,5 +19,10 @@ class ClusterConfig(Section):
     """Fits after which the slot's process is replaced."""
     keras_backend: KerasBackend = "tensorflow"
     """The library that Keras families compute with."""
-    connect_timeout_s: float = Field(15.0, gt=0)
-    """Seconds to wait for the cluster that RAY_ADDRESS names."""
+    connect_timeout_s: float = Field(10.0, gt=0)
+    """Seconds to wait for an answer of the cluster that RAY_ADDRESS names."""
+    min_nodes: int = Field(1, ge=1)
+    """Nodes with cores for fits that the cluster must have before a run starts; it counts them then, and waits for
+    them."""
+    join_timeout_s: float = Field(600.0, ge=0)
+    """Seconds to wait for `min_nodes`."""

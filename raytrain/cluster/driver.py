@@ -12,39 +12,48 @@ from ray import exceptions
 from raytrain.cluster import endings
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.endings import Ending
+from raytrain.cluster.governor import Governor
+from raytrain.cluster.hands import Call, Execute, Hands
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.cluster.senses import Senses
-from raytrain.cluster.worker import Failure, Order, Outcome, Slot, execute
-from raytrain.engines.process import engine_env
+from raytrain.cluster.worker import Failure, Outcome, execute
 from raytrain.errors import RaytrainError
-from raytrain.machine.sensors import Heat
+from raytrain.machine.sensors import Heat, SleepWatch
 from raytrain.schedule import story
+from raytrain.schedule.countdown import Countdown
+from raytrain.schedule.simulate import Durations, predicted
 from raytrain.schedule.state import State
 from raytrain.schedule.words import (
     AskStop,
     Capacity,
+    EndIdle,
     Event,
     Finished,
+    FitFinished,
+    FitStopped,
     Instruction,
     Kill,
-    MemoryChanged,
     ReleaseSlot,
+    Reserve,
     Settings,
     Skipped,
     Start,
     StopRequested,
     Task,
-    ThermalChanged,
     Tick,
 )
 from raytrain.work import inflight
 from raytrain.work.plan import PlannedFit
 from raytrain.work.spec import FitSpec
 
-POLL_S = 0.2
 TICK_EVERY_S = 0.5
 STOP_GRACE_S = 5.0
 """After a stop was asked for, running fits have this long to reach a safe point; then their processes are killed."""
+LEAST_DEADLINE_S = 120.0
+DEADLINE_FACTOR = 10.0
+"""Times its expected seconds that a fit may take, on a machine that others use too, before it counts as hung."""
+BUDGET_GRACE_S = 60.0
+"""Seconds beyond its budget in which a fit may reach its next safe point, predict and store."""
 
 
 class ClusterLost(RaytrainError):
@@ -61,7 +70,7 @@ class Ran:
     outcome: Outcome | None
     """None when the process died."""
     status: str
-    """ok, failed, timeout, oom or stopped."""
+    """ok, failed, timeout, oom, stopped, or yielded when it made room and goes on later."""
     started_s: float
     """Seconds since the driver began."""
     ended_s: float
@@ -93,12 +102,8 @@ class Report:
     """Fits not run, by key, with the reason."""
     stopped: bool = False
     wall_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Call:
-    instruction: Start
-    started_s: float
+    slept_s: float = 0.0
+    """Seconds in which the machine slept; no deadline and no time counts them."""
 
 
 @dataclass
@@ -116,31 +121,34 @@ class Driver:
     senses: Senses
     watch: Callable[[Status], None]
     stop_requested: Callable[[], bool]
+    durations: Durations = predicted
+    """Seconds that a fit is expected to take on so many threads, for the countdown."""
+    work: Execute = execute
+    """What a process does with its order."""
 
     def __post_init__(self) -> None:
         self._report = Report()
-        self._calls: dict[Any, _Call] = {}
-        self._slots: dict[int, Any] = {}
-        self._killed: set[str] = set()
+        self._killed: dict[str, str] = {}
+        """Key -> why: timeout, oom or stop."""
         self._failures: dict[str, Failure] = {}
-        self._heat_level, self._pressure = "unknown", "unknown"
         self._next_tick = 0.0
         self._stop_asked_at: float | None = None
-        self._predicted_done_s = self._measured_done_s = 0.0
 
     def run(self) -> Report:
         """Run until every fit has its final state.
 
         Raises:
+            CannotFit: a fit needs more than a machine of the cluster has.
             ClusterLost: Ray went away.
         """
         self._began = time.monotonic()
         settings = Settings(max_tries=self.config.max_tries, recycle_after=self.config.recycle_after)
-        self._state = State(self.tasks, capacity_of(self.cluster), settings=settings)
-        self._by_key = {task.key: task for task in self.tasks}
-        self._left_s = {"cores": 0.0, "slot": 0.0}
-        for task in self.tasks:
-            self._left_s[task.lane] += task.work_s
+        tasks = self.cluster.bounded(self.tasks)
+        self._state = State(tasks, capacity_of(self.cluster), settings=settings)
+        self._hands = Hands(self.cluster, self.config, self.dataset, self.store, self.work)
+        self._predicted_bytes = {task.key: task.memory_bytes for task in self.tasks}
+        self._countdown = Countdown(self.tasks, self.durations)
+        self._governor, self._sleep = Governor(self.senses, self.store), SleepWatch()
         self.story.writelines(story.opening(self._state))
         instructions = self._decide(Tick(at=self._now()))
         try:
@@ -150,8 +158,8 @@ class Driver:
         except (exceptions.RaySystemError, exceptions.LocalRayletDiedError) as error:
             raise ClusterLost(f"Ray went away: {error}; run the same command again to go on") from error
         finally:
-            for slot in list(self._slots):
-                self._release(slot)
+            self._hands.close()
+            self._governor.close()
         self._conclude()
         return self._report
 
@@ -166,96 +174,44 @@ class Driver:
         return time.monotonic() - self._began
 
     def _carry_out(self, instructions: Sequence[Instruction]) -> bool:
+        # First of all, so that no fit of this batch is given a process that is about to end.
+        if EndIdle() in instructions:
+            self._governor.end_idle()
         for instruction in instructions:
             match instruction:
                 case Start():
                     self._start(instruction)
                 case AskStop(key):
                     inflight.ask_stop(self.store, key)
-                case Kill(key):
-                    self._kill(key)
+                case Kill(key, reason):
+                    self._kill(key, reason)
                 case ReleaseSlot(slot):
-                    self._release(slot)
+                    self._hands.release(slot)
+                case Reserve(tokens):
+                    self._governor.reserve(tokens)
                 case Finished():
                     return True
         return False
 
     def _start(self, start: Start) -> None:
-        fit = self.fits[start.key]
-        order = Order(
-            spec=fit.spec,
-            engine=start.engine,
-            threads=start.threads,
-            dataset=self.dataset.absolute(),
-            store=self.store.absolute(),
-            prior=fit.prior,
-        )
-        if start.slot is None:
-            options = self._options(start, fit.spec.device) | {"max_retries": 0, "name": fit.spec.label}
-            call = ray.remote(execute).options(**options).remote(order)
-        else:
-            if start.slot not in self._slots:
-                self._slots[start.slot] = self._hold(start, fit.spec.device)
-            call = self._slots[start.slot].execute.options(name=fit.spec.label).remote(order)
-        self._calls[call] = _Call(start, self._now())
+        # What was predicted, also of a fit that has all the memory to itself: Ray asks for no more than it takes.
+        memory_bytes = min(self._state.tasks[start.key].memory_bytes, self._predicted_bytes[start.key])
+        self._hands.start(start, self.fits[start.key], memory_bytes, self._now())
 
-    def _hold(self, start: Start, device: str) -> Any:
-        options = self._options(start, device) | {"max_concurrency": 1, "max_restarts": 0}
-        return (
-            ray.remote(Slot)
-            .options(name=f"slot {start.slot} {start.engine} {time.time_ns()}", **options)
-            .remote(start.engine)
-        )
-
-    def _options(self, start: Start, device: Any) -> dict[str, Any]:
-        task = self._by_key[start.key]
-        claim = self.cluster.claim(start.threads, task.memory_bytes, slot=start.slot is not None)
-        env = engine_env(start.engine, start.threads, device, self.config.keras_backend)
-        return claim | {"runtime_env": {"env_vars": env}}
-
-    def _release(self, slot: int) -> None:
-        actor = self._slots.pop(slot, None)
-        if actor is not None:
-            ray.kill(actor, no_restart=True)
-
-    def _kill(self, key: str) -> None:
-        self._killed.add(key)
-        if not inflight.kill(self.store, key):
-            # Not on this host, or not begun yet: Ray ends the process where it is.
-            call = next(call for call, made in self._calls.items() if made.instruction.key == key)
-            slot = self._calls[call].instruction.slot
-            if slot is None:
-                ray.cancel(call, force=True)
-            else:
-                ray.kill(self._slots[slot], no_restart=True)
+    def _kill(self, key: str, why: str) -> None:
+        self._killed[key] = why
+        self._hands.kill(key)
 
     def _events(self) -> list[Event]:
-        events: list[Event] = [self._ended(call) for call in self._finished_calls()]
+        events: list[Event] = [self._ended(call) for call in self._hands.finished()]
         now = self._now()
         if now >= self._next_tick:
             self._next_tick = now + TICK_EVERY_S
+            self._report.slept_s += self._sleep.slept_s()
+            events += self._governor.look(now, [call.start.key for call in self._hands.calls.values()])
             events.append(Tick(at=now))
-        events += self._sense(now)
         if self.stop_requested():
             events += self._stop(now)
-        return events
-
-    def _finished_calls(self) -> list[Any]:
-        if not self._calls:
-            time.sleep(POLL_S)
-            return []
-        calls = list(self._calls)
-        first, _ = ray.wait(calls, num_returns=1, timeout=POLL_S)
-        return ray.wait(calls, num_returns=len(calls), timeout=0)[0] if first else []
-
-    def _sense(self, now: float) -> list[Event]:
-        events: list[Event] = []
-        heat, pressure = self.senses.heat.level, self.senses.pressure
-        if heat != self._heat_level:
-            events.append(ThermalChanged(at=now, level=heat))
-        if pressure != self._pressure:
-            events.append(MemoryChanged(at=now, level=pressure))
-        self._heat_level, self._pressure = heat, pressure
         return events
 
     def _stop(self, now: float) -> list[Event]:
@@ -264,61 +220,68 @@ class Driver:
             self._report.stopped = True
             return [StopRequested(at=now)]
         if now - self._stop_asked_at > STOP_GRACE_S:
-            for made in list(self._calls.values()):
-                if made.instruction.key not in self._killed:
-                    self._kill(made.instruction.key)
+            for call in list(self._hands.calls.values()):
+                if call.start.key not in self._killed:
+                    self._kill(call.start.key, "stop")
         return []
 
-    def _ended(self, call: Any) -> Event:
-        made = self._calls.pop(call)
-        key = made.instruction.key
-        ending = self._ending(call, self.fits[key].spec)
+    def _ended(self, reference: Any) -> Event:
+        call = self._hands.calls.pop(reference)
+        key = call.start.key
+        ending = self._ending(reference, self.fits[key].spec)
+        self._killed.pop(key, None)
+        # The slot's process is none that idles: it is released when nothing is left for it.
+        shared = ending.outcome if call.start.slot is None else None
+        self._governor.ended(key, shared.worker if shared else None)
         if ending.failure is not None:
             self._failures[key] = ending.failure
-        if ending.status == "ok" and ending.outcome is not None and ending.outcome.cost is not None:
-            task = self._by_key[key]
-            self._predicted_done_s += task.work_s
-            self._measured_done_s += ending.outcome.cost["cpu_s"]
-            self._left_s[task.lane] -= task.work_s
-        ran = Ran(
-            key=key,
-            lane=made.instruction.lane,
-            threads=made.instruction.threads,
-            outcome=ending.outcome,
-            status=ending.status,
-            started_s=made.started_s,
-            ended_s=ending.event.at,
-        )
-        self._report.ran.append(ran)
+        if isinstance(ending.event, FitFinished):
+            self._countdown.finished(self._state.tasks[key], ending.event.wall_s, call.start.threads)
+        self._report.ran.append(self._ran(call, ending))
         return ending.event
 
-    def _ending(self, call: Any, spec: FitSpec) -> Ending:
+    def _ran(self, call: Call, ending: Ending) -> Ran:
+        yielded = isinstance(ending.event, FitStopped) and self._stop_asked_at is None
+        return Ran(
+            key=call.start.key,
+            lane=call.start.lane,
+            threads=call.start.threads,
+            outcome=ending.outcome,
+            status="yielded" if yielded else ending.status,
+            started_s=call.started_s,
+            ended_s=ending.event.at,
+        )
+
+    def _ending(self, reference: Any, spec: FitSpec) -> Ending:
         now = self._now()
         try:
-            return endings.told(ray.get(call), now)
+            return endings.told(ray.get(reference), now)
         except (exceptions.RaySystemError, exceptions.LocalRayletDiedError):
             raise
         except exceptions.RayError as error:
-            if spec.key not in self._killed:
-                return endings.raised(spec, error, now)
-            if self._stop_asked_at is not None:
-                return endings.killed_for_stop(spec, now)
-            return endings.killed_for_time(spec, self._by_key[spec.key].deadline_s, now)
+            task = self._state.tasks[spec.key]
+            match self._killed.get(spec.key):
+                case "stop":
+                    return endings.killed_for_stop(spec, now)
+                case "timeout":
+                    return endings.killed_for_time(spec, task.deadline_s, now)
+                case "oom":
+                    return endings.killed_for_memory(spec, task, self._state.running[spec.key].memory_bytes, now)
+            return endings.raised(spec, error, now)
 
     def _tell(self) -> None:
-        now = self._now()
+        now, state = self._now(), self._state
         running = tuple(
-            (self.fits[made.instruction.key].spec.label, made.instruction.lane, now - made.started_s)
-            for made in self._calls.values()
+            (self.fits[key].spec.label, run.lane, 0.0 if run.began_at is None else now - run.began_at)
+            for key, run in state.running.items()
         )
-        state = self._state
         self.watch(
             Status(
                 total=len(self.tasks),
                 done=len(state.done),
                 failed=len(state.failed),
                 running=running,
-                eta_s=self._eta_s(),
+                eta_s=self._countdown.remaining_s(state, now),
                 heat=self.senses.heat,
                 held_back_by=self._held_back_by(),
             )
@@ -327,15 +290,7 @@ class Driver:
     def _held_back_by(self) -> str:
         if self._state.core_limit or self._state.stopping:
             return ""
-        return "heat" if self._state.thermal == "stop" else "memory"
-
-    def _eta_s(self) -> float | None:
-        """The longer of the two lanes' remaining work, corrected by how wrong the predictions were so far."""
-        if self._predicted_done_s <= 0:
-            return None
-        correction = self._measured_done_s / self._predicted_done_s
-        slot_s = self._left_s["slot"] / max(1, self.cluster.slots)
-        return max(slot_s, sum(self._left_s.values()) / self.cluster.cores) * correction
+        return "heat" if self._state.governors.thermal == "stop" else "memory"
 
     def _conclude(self) -> None:
         state = self._state
@@ -349,8 +304,25 @@ def capacity_of(cluster: Cluster) -> Capacity:
     return Capacity(cores=cluster.cores, slots=cluster.slots, memory_bytes=cluster.memory_bytes)
 
 
-def as_task(fit: PlannedFit, work_s: float, memory_bytes: int, timeout_s: float, after: tuple[str, ...] = ()) -> Task:
-    """A planned fit as the scheduler sees it, to be started when the fits `after` are done."""
+def as_task(
+    fit: PlannedFit,
+    work_s: float,
+    memory_bytes: int,
+    timeout_s: float,
+    after: tuple[str, ...] = (),
+    *,
+    learned: bool = True,
+) -> Task:
+    """A planned fit as the scheduler sees it, to be started when the fits `after` are done.
+
+    Args:
+        fit: what is planned.
+        work_s: seconds that it is expected to take on one thread.
+        memory_bytes: the peak that is expected.
+        timeout_s: seconds that no fit may take.
+        after: keys of the fits that it waits for.
+        learned: whether the expectation comes from fits that were measured; a mere prior is no reason to kill.
+    """
     return Task(
         key=fit.spec.key,
         label=fit.spec.label,
@@ -362,5 +334,11 @@ def as_task(fit: PlannedFit, work_s: float, memory_bytes: int, timeout_s: float,
         max_threads=fit.needs.max_threads,
         after=after,
         group=f"{fit.spec.target} {fit.spec.fold.name}",
-        deadline_s=timeout_s,
+        deadline_s=deadline_s(work_s, fit.spec.budget_s, timeout_s) if learned else timeout_s,
     )
+
+
+def deadline_s(work_s: float, budget_s: float | None, timeout_s: float) -> float:
+    """Seconds after which a fit that is expected to take `work_s` counts as hung; more threads only end it sooner."""
+    patient_s = max(LEAST_DEADLINE_S, DEADLINE_FACTOR * work_s, 0.0 if budget_s is None else budget_s + BUDGET_GRACE_S)
+    return min(timeout_s, patient_s)

@@ -6,7 +6,7 @@ from typing import Literal
 from ray import exceptions
 
 from raytrain.cluster.worker import Failure, Outcome
-from raytrain.schedule.words import Event, FitFailed, FitFinished, FitStopped
+from raytrain.schedule.words import Event, FitFailed, FitFinished, FitStopped, Task
 from raytrain.work.spec import FitSpec
 
 Status = Literal["ok", "failed", "timeout", "oom", "stopped"]
@@ -58,9 +58,16 @@ def raised(spec: FitSpec, error: exceptions.RayError, at: float) -> Ending:
 def killed_for_time(spec: FitSpec, limit_s: float | None, at: float) -> Ending:
     """The driver has killed it because its time was over."""
     what = f"Timeout: killed after {limit_s:g} s"
-    failure = _failure(spec, what, "raise cluster.timeout_s, or give the family less to do")
+    failure = _failure(spec, what, "give the family less to do, or it a `budget_s` to end in time with what it has")
     event = FitFailed(at=at, key=spec.key, reason="timeout", retryable=False)
     return Ending(event=event, status="timeout", failure=failure)
+
+
+def killed_for_memory(spec: FitSpec, task: Task, taken_bytes: int, at: float) -> Ending:
+    """The driver has killed it because memory was needed and it took more than it was expected to."""
+    what = f"OutOfMemory: killed at {taken_bytes / 2**30:.2f} GiB, expected were {task.memory_bytes / 2**30:.2f} GiB"
+    failure = _failure(spec, what, "it is tried once more alone and on one thread; else give it less")
+    return Ending(event=FitFailed(at=at, key=spec.key, reason="oom"), status="oom", failure=failure)
 
 
 def killed_for_stop(spec: FitSpec, at: float) -> Ending:

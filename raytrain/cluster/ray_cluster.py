@@ -4,25 +4,25 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
+from raytrain.cluster.address import require_reachable
 from raytrain.cluster.config import ClusterConfig
+from raytrain.cluster.nodes import NAMESPACE, Node, bounded, start_depot, wait_for_nodes
 from raytrain.errors import ConfigError
 from raytrain.machine.profile import MachineProfile
+from raytrain.schedule.words import Task
 
-NAMESPACE = "raytrain"
 NOTE = "ray.json"
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Small on purpose: workers are given paths, not arrays."""
@@ -46,10 +46,24 @@ class Cluster:
     memory_bytes: int
     counts_pcores: bool
     """Whether its nodes have the resource `pcore`; a foreign cluster counts plain CPUs only."""
+    counts_thermal: bool = False
+    """Whether its nodes have the resource `thermal`, which heat takes away."""
+    nodes: tuple[Node, ...] = ()
+    """The machines that fits run on."""
+
+    def bounded(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks no wider than one of its nodes.
+
+        Raises:
+            CannotFit: no node alone has what a task needs.
+        """
+        return bounded(tasks, self.nodes) if self.nodes else list(tasks)
 
     def claim(self, threads: int, memory_bytes: int, slot: bool) -> dict[str, Any]:
         """Ray's options for a fit: CPU and pcore together, so that a stranger's plain-CPU task is counted too."""
         resources: dict[str, float] = {"pcore": threads} if self.counts_pcores else {}
+        if self.counts_thermal:
+            resources["thermal"] = threads
         options: dict[str, Any] = {"num_cpus": threads, "memory": memory_bytes}
         if slot and self.slot_resource == "GPU":
             options["num_gpus"] = 1
@@ -67,8 +81,7 @@ def open_cluster(profile: MachineProfile, config: ClusterConfig, store: Path) ->
     Raises:
         ConfigError: RAY_ADDRESS cannot be reached, or authentication was switched off.
     """
-    if os.environ.get("RAY_AUTH_MODE") == "disabled":
-        raise ConfigError("RAY_AUTH_MODE must not be `disabled`: anyone on the network could run code; unset it")
+    require_cluster(config)
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
         sweep(store)
@@ -77,12 +90,27 @@ def open_cluster(profile: MachineProfile, config: ClusterConfig, store: Path) ->
     if not address:
         _close_to_others(Path(context.address_info["session_dir"]))
         _remember(store, context)
+    # A cluster of our own is one machine; to another, machines without our disk may belong, now or later.
+    depot = start_depot(store) if address else None
     try:
-        yield _describe(context, profile)
+        yield _describe(context, profile, config)
     finally:
+        del depot
         ray.shutdown()
         if not address:
             (store / NOTE).unlink(missing_ok=True)
+
+
+def require_cluster(config: ClusterConfig) -> None:
+    """Refuse what RAY_ADDRESS and RAY_AUTH_MODE say before any work is done; nothing is started.
+
+    Raises:
+        ConfigError: the cluster cannot be reached, or authentication was switched off.
+    """
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        raise ConfigError("RAY_AUTH_MODE must not be `disabled`: anyone on the network could run code; unset it")
+    if address := os.environ.get("RAY_ADDRESS", ""):
+        require_reachable(address, config.connect_timeout_s)
 
 
 @contextmanager
@@ -99,8 +127,6 @@ def _own_umask_and_signals() -> Iterator[None]:
 
 
 def _connect(address: str, config: ClusterConfig) -> Any:
-    _require_reachable(address, config.connect_timeout_s)
-    # Ray sends its token only when told to, although the head that it starts by default asks for one.
     logging.getLogger("ray").setLevel(logging.ERROR)
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
@@ -136,35 +162,26 @@ def _close_to_others(session: Path) -> None:
             path.chmod(mode)
 
 
-def _describe(context: Any, profile: MachineProfile) -> Cluster:
-    total = ray.cluster_resources()
-    counts_pcores = "pcore" in total
-    slot_resource = profile.slot_resource if profile.slot_resource in total else "GPU"
+def _describe(context: Any, profile: MachineProfile, config: ClusterConfig) -> Cluster:
+    address = context.address_info["address"]
+    counts, nodes = wait_for_nodes(profile.slot_resource, config.min_nodes, config.join_timeout_s)
+    if len(nodes) < config.min_nodes:
+        raise ConfigError(
+            f"the cluster at {address} must have cluster.min_nodes = {config.min_nodes} node(s) with cores for fits or "
+            f"more, got {len(nodes)} after {config.join_timeout_s:g} s; start more, or lower it"
+        )
     url = context.dashboard_url
     return Cluster(
-        address=context.address_info["address"],
+        address=address,
         dashboard=f"http://{url}" if url else None,
-        cores=int(total["pcore"] if counts_pcores else total.get("CPU", 1)),
-        slots=int(total.get(slot_resource, 0)),
-        slot_resource=slot_resource,
-        memory_bytes=int(total.get("memory", profile.memory_bytes)),
-        counts_pcores=counts_pcores,
+        cores=sum(node.cores for node in nodes),
+        slots=sum(node.slots for node in nodes),
+        slot_resource=counts.slot,
+        memory_bytes=sum(node.memory_bytes for node in nodes),
+        counts_pcores=counts.pcores,
+        counts_thermal=counts.thermal,
+        nodes=nodes,
     )
-
-
-def _require_reachable(address: str, timeout_s: float) -> None:
-    """Ray itself waits for minutes; a person wants to know at once."""
-    if address in ("auto", "local"):
-        return
-    place = urlsplit(address if "//" in address else f"//{address}")
-    if place.hostname is None or place.port is None:
-        raise ConfigError(f"RAY_ADDRESS must be host:port, ray://host:port or auto, got {address!r}")
-    try:
-        socket.create_connection((place.hostname, place.port), timeout=timeout_s).close()
-    except OSError as error:
-        raise ConfigError(
-            f"RAY_ADDRESS must name a running cluster, got {address} ({error}); start it, or unset RAY_ADDRESS"
-        ) from None
 
 
 def _remember(store: Path, context: Any) -> None:

@@ -1,9 +1,9 @@
 """Run a set of fits: take what is on disk, send the rest to the cluster, which is started only if there is a rest."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,11 +14,14 @@ from raytrain.cluster.driver import Driver, Ran, Status, as_task
 from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
 from raytrain.cluster.senses import Senses
 from raytrain.cluster.worker import Failure
+from raytrain.evaluation.pairs import NAIVE
 from raytrain.machine.profile import MachineProfile
 from raytrain.machine.sensors import HeatSensor
-from raytrain.schedule.costs import CostModel, CostRecord
+from raytrain.schedule.costs import Cost, CostModel, CostRecord, Outline
+from raytrain.schedule.policy import decided_early
 from raytrain.schedule.words import Capacity, Task
 from raytrain.work import inflight
+from raytrain.work.models import ModelStore
 from raytrain.work.plan import PlannedFit
 from raytrain.work.store import ResultStore
 
@@ -112,7 +115,7 @@ class Runner:
                 cluster=self.cluster,
                 config=self.config,
                 fits=fits,
-                tasks=as_tasks(fits.values(), self._costs, self.config.timeout_s),
+                tasks=expect(fits.values(), self.store, self._costs, self.config.timeout_s).tasks,
                 dataset=self.dataset,
                 store=self.store.root,
                 story=story,
@@ -172,42 +175,89 @@ def _ran_row(fit: PlannedFit, ran: Ran, offset: float) -> dict[str, Any]:
     return row
 
 
-def learned_costs(store: ResultStore) -> CostModel:
-    """Costs as the finished fits of this store teach them."""
-    records = []
-    for result in store.results():
-        spec, cost, prior = result["spec"], result["cost"], result["prior"]
-        records.append(
-            CostRecord(
-                family=spec["family"],
-                device=cost["device"],
-                threads=cost["threads"],
-                prior_work_s=prior["work_s"],
-                prior_memory_bytes=prior["memory_bytes"],
-                wall_s=cost["wall_s"],
-                cpu_s=cost["cpu_s"],
-                peak_memory_bytes=cost["peak_memory_bytes"],
-            )
-        )
-    return CostModel(records)
+ORDER_S = 0.02
+"""What a fit takes beside its own seconds: sending the order, storing the result, telling of it. Measured."""
+FORECAST_S = 0.3
+"""A prior for a fit whose model is kept from before: it is loaded and forecasts."""
 
 
-def as_tasks(fits: Iterable[PlannedFit], costs: CostModel, timeout_s: float) -> list[Task]:
-    """Planned fits as the scheduler sees them, with what they are expected to cost."""
-    fits = list(fits)
-    tasks, here = [], {fit.spec.key for fit in fits}
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a set of fits is expected to take."""
+
+    tasks: list[Task]
+    """The fits as the scheduler sees them."""
+    costs: Mapping[str, Cost]
+    """By key."""
+    start_s: Callable[[str], float]
+    """Seconds by which a new process of an engine makes its first fit late."""
+
+    def seconds(self, task: Task, threads: int) -> float:
+        """From the order to the stored result, on an idle machine."""
+        return self.costs[task.key].seconds(threads) + ORDER_S
+
+
+def expect(fits: Iterable[PlannedFit], store: ResultStore, costs: CostModel, timeout_s: float) -> Expected:
+    """What planned fits will take; one whose model is kept from before is not trained again."""
+    fits, models = list(fits), ModelStore(store.root)
+    found, tasks, here = {}, [], {fit.spec.key for fit in fits}
     for fit in fits:
-        cost = costs.predict(
-            fit.spec.family,
-            fit.spec.device,
-            prior_work_s=fit.prior.work_s,
-            prior_memory_bytes=fit.prior.memory_bytes,
-        )
+        cost = costs.predict(_outline(fit, trained=models.has(fit.spec.train_key)))
+        threads = cost.useful_threads(fit.needs.max_threads, costs.start_s(fit.engine))
         # What is not here is stored already.
         after = tuple(key for key in fit.spec.members if key in here)
-        work_s = cost.work_s if fit.spec.budget_s is None else min(cost.work_s, fit.spec.budget_s)
-        tasks.append(as_task(fit, work_s, cost.memory_bytes, timeout_s, after))
-    return tasks
+        learned = cost.num_records > 0
+        task = as_task(fit, cost.work_s, cost.memory_bytes, timeout_s, after, learned=learned)
+        tasks.append(replace(task, max_threads=threads, group=f"{fit.engine} {fit.spec.fold.name}"))
+        found[fit.spec.key] = cost
+    return Expected(tasks=decided_early(tasks, (NAIVE,)), costs=found, start_s=costs.start_s)
+
+
+def _outline(fit: PlannedFit, *, trained: bool) -> Outline:
+    return Outline(
+        family=fit.spec.family,
+        engine=fit.engine,
+        device=fit.spec.device,
+        params=fit.spec.params,
+        target=fit.spec.target,
+        prior_work_s=FORECAST_S if trained else fit.prior.work_s,
+        prior_memory_bytes=fit.prior.memory_bytes,
+        budget_s=fit.spec.budget_s,
+        trained=trained,
+    )
+
+
+def learned_costs(store: ResultStore) -> CostModel:
+    """Costs as the finished fits of this store teach them; a time in which the machine slept teaches nothing."""
+    found = map(_record, store.results())
+    return CostModel(record for record in found if record is not None)
+
+
+def _record(result: Mapping[str, Any]) -> CostRecord | None:
+    spec, prior, trained = result["spec"], result["prior"], result.get("reused_model", False)
+    cost = result["spent"] if trained else result["cost"]
+    if cost.get("slept"):
+        return None
+    outline = Outline(
+        family=spec["family"],
+        engine=result.get("engine", ""),
+        device=cost["device"],
+        params=spec["params"],
+        target=spec["target"],
+        prior_work_s=FORECAST_S if trained else prior["work_s"],
+        prior_memory_bytes=prior["memory_bytes"],
+        budget_s=spec["budget_s"],
+        trained=trained,
+    )
+    return CostRecord(
+        fit=outline,
+        threads=cost["threads"],
+        wall_s=cost["wall_s"],
+        cpu_s=cost["cpu_s"],
+        peak_memory_bytes=cost["peak_memory_bytes"],
+        cut_short=result["cut_short"] and not trained,
+        starts_process=result.get("starts_process", False),
+    )
 
 
 def capacity_of_machine(profile: MachineProfile) -> Capacity:

@@ -5,15 +5,20 @@ import os
 import socket
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
+from raytrain import __version__
+from raytrain.cluster.nodes import node_store, shown
 from raytrain.engines.base import Engine
 from raytrain.engines.memory import is_out_of_memory
 from raytrain.engines.process import claim
+from raytrain.errors import FitError
 from raytrain.work.dataset import Dataset
 from raytrain.work.fit import Control, Progress, run_fit
 from raytrain.work.inflight import Inflight
@@ -33,6 +38,8 @@ class Order:
     store: Path
     prior: Prior
     """Kept with the result, so that the next run's costs can be learned."""
+    version: str = __version__
+    """Of raytrain, where the order is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +85,9 @@ def execute(order: Order) -> Outcome:
     spec, progress = order.spec, Progress()
     started = time.time()
     tell = functools.partial(Outcome, key=spec.key, worker=f"{socket.gethostname()}:{os.getpid()}", started_at=started)
-    with Inflight.enter(order.store, spec.key) as inflight:
-        store = ResultStore(order.store)
+    node = node_store(order.store)
+    store = ResultStore(order.store if node is None else node.root)
+    with Inflight.enter(store.root, spec.key) as inflight, shown(node, inflight):
         control = Control(
             threads=order.threads,
             should_stop=inflight.should_stop,
@@ -87,16 +95,43 @@ def execute(order: Order) -> Outcome:
             checkpoint=store.checkpoint(spec.key),
         )
         try:
-            result = run_fit(spec, _dataset(order.dataset), control, store)
+            require_same_versions(order)
+            dataset = order.dataset if node is None else node.bring(spec, order.dataset.name)
+            result = run_fit(spec, _dataset(dataset), control, store)
             if result.stopped:
                 return tell(status="stopped", ended_at=time.time())
             progress.phase = "store"
             facts = result.facts(spec) | {"prior": asdict(order.prior)}
             store.write(spec.key, result.predictions, facts)
+            if node is not None:
+                node.deliver(spec)
         except Exception as error:
             failure = describe(spec, progress.phase, error)
             return tell(status="oom" if is_out_of_memory(error) else "error", ended_at=time.time(), failure=failure)
     return tell(status="ok", ended_at=time.time(), cost=asdict(result.cost))
+
+
+def require_same_versions(order: Order) -> None:
+    """Refuse a node that computes with other libraries than the fit's key says.
+
+    Raises:
+        FitError: a library is missing or has another version.
+    """
+    for name, wanted in (("raytrain", order.version), *order.spec.packages):
+        found = __version__ if name == "raytrain" else _installed(name)
+        if found != wanted:
+            raise FitError(
+                f"every node must have {name} {wanted}, as the driver has, {socket.gethostname()} has {found}; install "
+                "the same constraints.txt on all of them"
+            )
+
+
+@functools.cache
+def _installed(name: str) -> str:
+    for distribution in (name, f"{name}-cpu"):
+        with suppress(PackageNotFoundError):
+            return version(distribution)
+    return "none"
 
 
 @functools.lru_cache(maxsize=2)

@@ -51,6 +51,10 @@ class NetFamily(Family[N]):
     def build(self, shape: NetShape) -> Any:
         """An untrained net; its random start comes from the library's seed."""
 
+    @classmethod
+    def set_up(cls, context: FitContext) -> None:
+        cls._library().prepare(context)
+
     def fit(self, data: FitData, context: FitContext) -> Self:
         rows = teaching_rows(data, context, self.tasks, self.params.valid_share)
         self._library().prepare(context)

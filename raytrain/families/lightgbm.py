@@ -44,7 +44,7 @@ class LightGBM(Family[LightGBMParams]):
     params_type = LightGBMParams
     tasks = frozenset({"regression", "binary"})
     packages = ("lightgbm",)
-    version = 2
+    version = 3
 
     @classmethod
     def needs(cls, params: LightGBMParams, shape: Shape) -> Needs:

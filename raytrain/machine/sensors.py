@@ -2,8 +2,9 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from raytrain.machine.cgroup import memory_limit, memory_room
@@ -11,12 +12,15 @@ from raytrain.machine.world import World, number
 
 Level = Literal["ok", "watch", "shrink", "stop", "unknown"]
 Pressure = Literal["normal", "warn", "critical", "unknown"]
+Strain = Literal["normal", "warn", "rising", "critical", "unknown"]
 
 HEAT_FILE = "RAYTRAIN_HEAT_FILE"
 """Environment variable naming a file that holds a temperature in C: a sensor for demonstrations."""
 
 THERMAL_PRESSURE_KEY = "com.apple.system.thermalpressurelevel"
 WATCH_C, SHRINK_C, STOP_C = 70.0, 85.0, 95.0
+COOL_C = 80.0
+"""Below it a machine that had to shrink works in full again; with one threshold for both ways it would flap."""
 MAX_CREDIBLE_C = 150.0
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
 """Linux drivers that measure the processor; disks and network cards run hotter and mean nothing here."""
@@ -89,6 +93,29 @@ def heat_of_degrees(degrees: float | None, source: str) -> Heat:
     else:
         level = "watch" if degrees >= WATCH_C else "ok"
     return Heat(level=level, degrees=degrees, source=source)
+
+
+class Thermostat:
+    """Hot is left later than it is entered: a stop below 85 C, a shrink below 80 C.
+
+    Pressure levels are left below the level at which they were entered. A sensor that falls silent while it is hot
+    leaves half of the machine: it is not known to be cool, and a run must not wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._level: Level = "unknown"
+
+    def judge(self, heat: Heat) -> Heat:
+        """The heat with the level that it asks for now."""
+        before, level = self._level, heat.level
+        if before in ("shrink", "stop") and level != "stop":
+            warm = heat.degrees is not None and heat.degrees >= COOL_C
+            if before == "stop" and level == "shrink":
+                level = "stop"
+            elif warm or level == "unknown":
+                level = "shrink"
+        self._level = level
+        return replace(heat, level=level)
 
 
 def _file_heat(world: World) -> Heat:
@@ -170,6 +197,33 @@ def _stalled_percent(text: str) -> dict[str, float]:
     """`some avg10=1.50 avg60=...` -> {"some": 1.5}; empty where the kernel keeps no account."""
     words = [line.split() for line in text.splitlines()]
     return {line[0]: float(line[1].removeprefix("avg10=")) for line in words if len(line) > 1}
+
+
+class MemoryTrend:
+    """Whether memory gets shorter.
+
+    macOS compresses and swaps long before it warns, so swap that grows is a warning by itself; and a warning under
+    which swap still grows, or what is available still shrinks, is `rising`.
+    """
+
+    WINDOW_S = 10.0
+    GROWTH = 0.01
+    """Share of the memory by which something must change within the window."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, Memory]] = deque()
+
+    def judge(self, seen: Memory, at: float) -> Strain:
+        """How short memory is, at a time in seconds of a clock that only goes forward."""
+        self._seen.append((at, seen))
+        while at - self._seen[0][0] > self.WINDOW_S:
+            self._seen.popleft()
+        change = self.GROWTH * seen.total_bytes
+        swaps = seen.swap_used_bytes - min(one.swap_used_bytes for _, one in self._seen) >= change
+        shrinks = max(one.available_bytes for _, one in self._seen) - seen.available_bytes >= change
+        if seen.pressure in ("normal", "unknown"):
+            return "warn" if swaps else seen.pressure
+        return "rising" if seen.pressure == "warn" and (swaps or shrinks) else seen.pressure
 
 
 class SleepWatch:

@@ -28,7 +28,7 @@ def render(view: RunView) -> str:
         jinja2.UndefinedError: a key of `view.summary` is missing.
         polars.exceptions.ColumnNotFoundError: a column of a table with rows is missing.
     """
-    return _environment().get_template("page.jinja").render(_context(view))
+    return environment().get_template("page.jinja").render(_context(view))
 
 
 def render_check(diagnostics: Mapping[str, Any]) -> str:
@@ -38,25 +38,26 @@ def render_check(diagnostics: Mapping[str, Any]) -> str:
         diagnostics: the content of `diagnostics.json`.
     """
     about = {name: diagnostics[name] for name in ("source", "rows", "series")}
-    return _environment().get_template("check.jinja").render(about, diagnostics=section(diagnostics))
+    return environment().get_template("check.jinja").render(about, diagnostics=section(diagnostics))
 
 
 def render_correlations(found: Correlations) -> str:
     """The page of a comparison of columns."""
-    return _environment().get_template("correlate.jinja").render(correlations=correlations_section(found))
+    return environment().get_template("correlate.jinja").render(correlations=correlations_section(found))
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """What every page is made with: the templates beside this file, text escaped, numbers as people read them."""
+    made = Environment(
         loader=PackageLoader("raytrain", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
-    environment.filters["shade"] = shade
-    return environment
+    made.filters.update(FILTERS)
+    made.filters["shade"] = shade
+    return made
 
 
 def _context(view: RunView) -> dict[str, Any]:

@@ -73,6 +73,25 @@ class Admission:
                 self.ledger.release_slot(slot)
                 yield slot.number
 
+    def needs_idle_memory(self) -> bool:
+        """Whether a fit could start now if the idle processes were ended, and cannot otherwise."""
+        ledger, urgent = self.ledger, self._urgent()
+        if not ledger.idle_memory_bytes or not self.core_limit:
+            return False
+        room = ledger.free_memory_bytes + ledger.idle_memory_bytes
+        for queue in self._open_queues() if urgent is None else (urgent,):
+            task = queue.first(room) if urgent is None else queue.first()
+            if task and ledger.free_memory_bytes < task.memory_bytes <= room:
+                return True
+        return False
+
+    def _open_queues(self) -> Iterator[ReadyQueue]:
+        """Where a fit might find a core or a slot now."""
+        if self.free_cores:
+            yield self.cores_queue
+        if self.ledger.idle or self.ledger.num_held_slots < self._num_slots_allowed():
+            yield from self.slot_queues.values()
+
     def next_place(self) -> Place | None:
         """Take the next fit out of its queue and book its room; None when nothing may start now."""
         return self._place_in_slot() or self._place_on_cores()

@@ -17,6 +17,7 @@ def broken(state: State) -> Iterator[str]:
     yield from _broken_places(state)
     yield from _broken_dependencies(state)
     yield from _broken_tries(state)
+    yield from _broken_governors(state)
     unfinished = (*state.waiting, *state.ready, *state.running)
     work_s = sum(state.tasks[key].work_s for key in unfinished)
     if not isclose(work_s, state.remaining_work_s, rel_tol=1e-6, abs_tol=1e-6):
@@ -64,6 +65,19 @@ def _broken_tries(state: State) -> Iterator[str]:
             yield f"{key} failed after {failed.tries} tries"
 
 
+def _broken_governors(state: State) -> Iterator[str]:
+    governors, cores = state.governors, state.capacity.cores
+    for key, asks in governors.asks.items():
+        if not 1 <= asks <= state.settings.max_yields:
+            yield f"{key} was asked {asks} times to make room"
+    for key, run in state.running.items():
+        if run.asked in ("heat", "memory") and key not in governors.asks:
+            yield f"{key} was asked for {run.asked} and nobody counted it"
+    tokens = {"stop": cores, "shrink": cores - max(1, cores // 2)}.get(governors.thermal, 0)
+    if state.num_unfinished and tokens != governors.reserved_tokens:
+        yield f"{governors.reserved_tokens} thermal tokens are kept back at `{governors.thermal}`, not {tokens}"
+
+
 def _broken_totals(state: State, admission: Admission) -> Iterator[str]:
     ledger, capacity = admission.ledger, state.capacity
     threads = sum(run.threads for run in state.running.values() if run.slot is None)
@@ -73,6 +87,8 @@ def _broken_totals(state: State, admission: Admission) -> Iterator[str]:
         yield f"{cores} cores are in use, the ledger says {ledger.held_cores}"
     if memory_bytes != ledger.held_memory_bytes:
         yield f"{memory_bytes} bytes are in use, the ledger says {ledger.held_memory_bytes}"
+    if memory_bytes + ledger.idle_memory_bytes + ledger.free_memory_bytes != capacity.memory_bytes:
+        yield f"held, idle and free memory do not add up to {capacity.memory_bytes} bytes"
     if cores > capacity.cores or memory_bytes > capacity.memory_bytes:
         yield f"{cores} cores and {memory_bytes} bytes are in use, more than there are"
     for key, run in state.running.items():
@@ -119,7 +135,8 @@ def _idle_without_reason(state: State, admission: Admission) -> Iterator[str]:
         yield f"nothing runs although {len(state.ready)} fits are ready"
     if not state.running and not state.ready and state.waiting:
         yield f"nothing runs or is ready although {len(state.waiting)} fits wait"
-    fits = admission.cores_queue.first(admission.ledger.free_memory_bytes)
+    # Idle processes are ended when their memory is needed, so they are no reason.
+    fits = admission.cores_queue.first(admission.ledger.free_memory_bytes + admission.ledger.idle_memory_bytes)
     passed_too_often = any(queue.passed >= state.settings.max_passed for queue in admission.queues)
     if fits and admission.free_cores and not passed_too_often:
         yield f"{admission.free_cores} cores are free although {fits.key} would fit"

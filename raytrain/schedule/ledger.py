@@ -1,4 +1,4 @@
-"""The accounts: who holds how much of the machine. Held and free always add up to the whole."""
+"""The accounts: who holds how much of the machine. Held, idle and free always add up to the whole."""
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -29,6 +29,8 @@ class Ledger:
         self.held_cores = 0
         """Threads of the fits in the cores lane, and the host cores of the held slots, busy or idle."""
         self.held_memory_bytes = 0
+        self.idle_memory_bytes = 0
+        """Bytes of the processes in which nothing runs, as last measured."""
         self.slots = [Slot(number) for number in range(capacity.slots)]
         self.idle: dict[int, Slot] = {}
         """Held slots in which nothing runs."""
@@ -36,8 +38,8 @@ class Ledger:
 
     @property
     def free_memory_bytes(self) -> int:
-        """Bytes that no running fit has claimed."""
-        return self.capacity.memory_bytes - self.held_memory_bytes
+        """Bytes that no running fit has claimed and no idle process takes; below 0 when idle ones take too much."""
+        return self.capacity.memory_bytes - self.held_memory_bytes - self.idle_memory_bytes
 
     @property
     def num_held_slots(self) -> int:

@@ -6,7 +6,7 @@ from itertools import count
 
 from raytrain.schedule.words import Task
 
-Rank = tuple[float, float, str]
+Rank = tuple[float, float, str, float]
 """Smaller starts first."""
 
 

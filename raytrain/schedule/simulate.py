@@ -1,15 +1,26 @@
 """The same scheduler on a virtual clock: how long a plan takes, where each fit runs, and what holds it up."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from itertools import count
 from typing import Literal
 
+from raytrain.schedule.checks import checked
+from raytrain.schedule.nodes import Nodes, Seat, Starts, at_once
 from raytrain.schedule.policy import Policy
 from raytrain.schedule.state import State
-from raytrain.schedule.words import Capacity, FitFinished, Instruction, Lane, Settings, Start, Task
+from raytrain.schedule.words import (
+    Capacity,
+    FitFinished,
+    Instruction,
+    Lane,
+    ReleaseSlot,
+    Settings,
+    Start,
+    Task,
+)
 
 Durations = Callable[[Task, int], float]
 """Seconds that a task takes on so many threads."""
@@ -25,7 +36,9 @@ class Placed:
     slot: int | None
     threads: int
     start_s: float
+    """When it had its place; a new process comes first."""
     end_s: float
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,8 @@ def simulate(
     *,
     policy: Policy | None = None,
     settings: Settings | None = None,
+    nodes: int = 1,
+    starts: Starts = at_once,
 ) -> Simulation:
     """Play a plan through to its end.
 
@@ -62,45 +77,80 @@ def simulate(
         tasks: what is to be done; nothing fails.
         capacity: of the machine that is assumed.
         durations: seconds of a task on so many threads; as predicted, shared evenly, when left out.
+        policy: the order; that of runs when left out.
+        settings: how patient the scheduler is.
+        nodes: how many such machines; a fit never spans two, and where it goes is the emptiest that has room.
+        starts: seconds by which a new process of an engine makes its first fit late; nothing when left out.
 
     Raises:
-        ScheduleError, CannotFit: as `State` refuses them.
+        ScheduleError, CannotFit: as `State` refuses them; on several nodes a fit that needs more than one has.
     """
     durations = durations or predicted
-    state = State(tasks, capacity, policy=policy, settings=settings)
-    timeline = _play(state, durations)
+    whole = capacity
+    if nodes > 1:
+        one = checked(tasks, capacity)
+        tasks = [replace(task, max_threads=min(task.max_threads, capacity.cores)) for task in one.values()]
+        whole = times(capacity, nodes)
+    state = State(tasks, whole, policy=policy, settings=settings)
+    timeline = _play(state, durations, Nodes(capacity, nodes, starts))
     makespan_s = timeline[-1].end_s if timeline else 0.0
-    bounds = lower_bounds(tasks, capacity, durations)
+    bounds = lower_bounds(tasks, whole, durations)
     bottleneck = max(bounds, key=bounds.__getitem__)
-    return Simulation(
-        makespan_s, _utilisation(timeline, capacity, makespan_s), bounds[bottleneck], bottleneck, timeline
+    return Simulation(makespan_s, _utilisation(timeline, whole, makespan_s), bounds[bottleneck], bottleneck, timeline)
+
+
+def times(capacity: Capacity, nodes: int) -> Capacity:
+    """Several equal machines as one."""
+    return replace(
+        capacity,
+        cores=nodes * capacity.cores,
+        slots=nodes * capacity.slots,
+        memory_bytes=nodes * capacity.memory_bytes,
     )
 
 
-def _play(state: State, durations: Durations) -> list[Placed]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    start: Start
+    seat: Seat
+    start_s: float
+
+    def placed(self, end_s: float) -> Placed:
+        start = self.start
+        return Placed(start.key, start.lane, start.slot, start.threads, self.start_s, end_s, self.seat.node)
+
+
+def _play(state: State, durations: Durations, nodes: Nodes) -> list[Placed]:
     timeline: list[Placed] = []
-    ends: list[tuple[float, int, Placed]] = []
+    ends: list[tuple[float, int, _Run]] = []
     order = count()
 
-    def follow(instructions: list[Instruction], now_s: float) -> None:
-        for start in instructions:
-            if isinstance(start, Start):
-                end_s = now_s + durations(state.tasks[start.key], start.threads)
-                placed = Placed(start.key, start.lane, start.slot, start.threads, now_s, end_s)
-                heappush(ends, (end_s, next(order), placed))
+    def follow(instructions: Sequence[Instruction], now_s: float) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, Start):
+                nodes.start(instruction, state.tasks[instruction.key])
+            elif isinstance(instruction, ReleaseSlot):
+                nodes.release(instruction.slot)
+        for start, seat in nodes.seats():
+            start_s = now_s + seat.late_s
+            end_s = start_s + durations(state.tasks[start.key], start.threads)
+            heappush(ends, (end_s, next(order), _Run(start, seat, start_s)))
 
     follow(state.start(0.0), 0.0)
     while ends:
-        now_s, _, placed = heappop(ends)
-        timeline.append(placed)
-        follow(state.handle(_finished(placed)), now_s)
+        now_s, _, run = heappop(ends)
+        nodes.end(run.start, state.tasks[run.start.key], run.seat.node)
+        timeline.append(run.placed(now_s))
+        follow(state.handle(_finished(run, now_s)), now_s)
+    # What waits for a single machine cannot wait for ever: for one more wide fit than machines the state sees no cores.
+    assert not state.num_unfinished, f"{state.num_unfinished} fits wait for room that no machine gets"
     return timeline
 
 
-def _finished(placed: Placed) -> FitFinished:
-    wall_s = placed.end_s - placed.start_s
-    cpu_s = wall_s * placed.threads
-    return FitFinished(at=placed.end_s, key=placed.key, wall_s=wall_s, cpu_s=cpu_s, peak_memory_bytes=0)
+def _finished(run: _Run, end_s: float) -> FitFinished:
+    wall_s = end_s - run.start_s
+    cpu_s = wall_s * run.start.threads
+    return FitFinished(at=end_s, key=run.start.key, wall_s=wall_s, cpu_s=cpu_s, peak_memory_bytes=0)
 
 
 def _utilisation(timeline: Sequence[Placed], capacity: Capacity, makespan_s: float) -> float:

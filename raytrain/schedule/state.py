@@ -6,32 +6,37 @@ A task is in exactly one place at any time:
        |          |           |------> failed
        +----------+-----------+------> skipped    (its dependency failed, or the run was stopped)
 
+A running fit goes back to ready when it crashed, ran out of memory or made room, so many times and no more.
+
 Everything is found through heaps and counters, so an event costs the same however many fits wait.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, KeysView, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
 
-from raytrain.schedule import invariants
+from raytrain.schedule import governors, invariants
 from raytrain.schedule.admission import Admission
 from raytrain.schedule.checks import checked
+from raytrain.schedule.governors import Governors
 from raytrain.schedule.policy import Policy
 from raytrain.schedule.words import (
     AskStop,
     Capacity,
+    EndIdle,
     Event,
     Failed,
     Finished,
+    FitBegan,
+    FitEvent,
     FitFailed,
     FitFinished,
+    FitMeasured,
     FitStopped,
+    IdleMeasured,
     Instruction,
-    Kill,
     MemoryChanged,
-    MemoryLevel,
     ReleaseSlot,
     Running,
     Settings,
@@ -40,7 +45,6 @@ from raytrain.schedule.words import (
     StopRequested,
     Task,
     ThermalChanged,
-    ThermalLevel,
     Tick,
 )
 
@@ -63,15 +67,15 @@ class State:
         policy: Policy | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.tasks: Mapping[str, Task] = checked(tasks, capacity)
+        self._tasks = checked(tasks, capacity)
+        self.tasks: Mapping[str, Task] = MappingProxyType(self._tasks)
+        """What each fit needs; one that comes back smaller is replaced."""
         self.capacity = capacity
         self.settings = settings or Settings()
-        self.thermal: ThermalLevel = "unknown"
-        self.memory: MemoryLevel = "unknown"
         self.stopping = False
         self.story: deque[tuple[Event, tuple[Instruction, ...]]] = deque(maxlen=_STORY_TAIL)
         """The latest events and what was decided."""
-        self._admission = Admission(capacity, policy or Policy(), self.settings)
+        self._admission = Admission(capacity, policy or Policy(self._tasks.values()), self.settings)
         self._waiting: dict[str, int] = {}
         """Key -> how many of its dependencies are not done."""
         self._dependents: dict[str, list[str]] = {}
@@ -82,9 +86,11 @@ class State:
         self._failed: dict[str, Failed] = {}
         self._skipped: dict[str, Skipped] = {}
         self._failed_tries: dict[str, int] = {}
+        self.governors = Governors(self._tasks, self._running, capacity, self.settings)
+        """How hot the machine is, how short its memory, and what follows."""
         self._remaining_work_s = 0.0
         self._told_finished = False
-        for task in self.tasks.values():
+        for task in self._tasks.values():
             self._add(task)
 
     @property
@@ -130,12 +136,7 @@ class State:
     @property
     def core_limit(self) -> int:
         """Cores that may be held before nothing new is admitted; 0 while heat, memory or a stop forbid it."""
-        if self.stopping or self.thermal == "stop" or self.memory == "critical":
-            return 0
-        if self.memory == "warn":
-            # Someone else may hold the memory all night: one fit at a time still ends the run.
-            return 1
-        return max(1, self.capacity.cores // 2) if self.thermal == "shrink" else self.capacity.cores
+        return 0 if self.stopping else self.governors.core_limit
 
     def start(self, at: float) -> list[Instruction]:
         """The first instructions; the same as a first `Tick`."""
@@ -150,10 +151,13 @@ class State:
         Raises:
             AssertionError: the event cannot be true (a fit ended that does not run): a defect of the caller.
         """
-        instructions = [*self._react(event), *self._admit(event.at)]
-        if not self.num_unfinished and not self._told_finished:
+        instructions = [*self._react(event), *self._admit()]
+        if self._told_finished:
+            # Heat and memory go on to change, and nobody is left to make room.
+            instructions = []
+        elif not self.num_unfinished:
             self._told_finished = True
-            instructions.append(Finished())
+            instructions += [*self.governors.reserve(0), Finished()]
         self.story.append((event, tuple(instructions)))
         return instructions
 
@@ -181,41 +185,67 @@ class State:
 
     def _react(self, event: Event) -> Iterator[Instruction]:
         match event:
-            case FitFinished():
-                self._end(event.key)
-                self._finish(event.key)
-            case FitFailed():
-                self._end(event.key, dead=event.reason != "error")
-                self._fail_or_retry(event)
-            case FitStopped():
-                assert self.stopping, self._with_story(f"{event.key} stopped, but nobody asked it to")
-                self._end(event.key)
-                self._skip(event.key, Skipped("stopped"))
+            case FitBegan() | FitMeasured() | FitFinished() | FitFailed() | FitStopped():
+                self._react_of_fit(event)
             case ThermalChanged():
-                self.thermal = event.level
+                yield from self.governors.heat(event.level)
             case MemoryChanged():
-                self.memory = event.level
+                self.governors.memory = event.level
+                yield from self.governors.relieve(event.at)
+            case IdleMeasured():
+                self._admission.ledger.idle_memory_bytes = event.memory_bytes
             case StopRequested():
                 yield from self._stop()
             case Tick():
-                yield from self._kill_overdue(event.at)
+                yield from self.governors.kill_overdue(event.at)
+                yield from self.governors.relieve(event.at)
             case _:
                 assert_never(event)
 
-    def _end(self, key: str, *, dead: bool = False) -> None:
+    def _react_of_fit(self, event: FitEvent) -> None:
+        key = event.key
         assert key in self._running, self._with_story(f"{key} ended, but it does not run")
-        self._admission.leave(self.tasks[key], self._running.pop(key), dead=dead)
+        match event:
+            case FitBegan():
+                self.governors.note(key, began_at=event.at)
+            case FitMeasured():
+                self.governors.note(key, memory_bytes=event.memory_bytes)
+            case FitFinished():
+                self._end(key)
+                self._finish(key)
+            case FitFailed():
+                self._end(key, dead=event.reason != "error")
+                self._fail_or_retry(event)
+            case FitStopped():
+                self._stop_or_yield(key)
+            case _:
+                assert_never(event)
+
+    def _end(self, key: str, *, dead: bool = False) -> Running:
+        run = self._running.pop(key)
+        self._admission.leave(self._tasks[key], run, dead=dead)
+        return run
+
+    def _stop_or_yield(self, key: str) -> None:
+        assert self._running[key].asked, self._with_story(f"{key} stopped, but nobody asked it to")
+        run = self._end(key)
+        if self.stopping:
+            self._skip(key, Skipped("stopped"))
+            return
+        if run.asked == "memory":
+            self._tasks[key] = governors.smaller(self._tasks[key], run, self.capacity)
+        self._make_ready(self._tasks[key])
 
     def _finish(self, key: str) -> None:
         self._done[key] = None
-        self._remaining_work_s -= self.tasks[key].work_s
+        self._remaining_work_s -= self._tasks[key].work_s
         for dependent in self._dependents.get(key, ()):
             if dependent not in self._waiting:
                 continue
             self._waiting[dependent] -= 1
             if self._waiting[dependent] == 0:
                 del self._waiting[dependent]
-                self._make_ready(self.tasks[dependent])
+                self._make_ready(self._tasks[dependent])
 
     def _fail_or_retry(self, event: FitFailed) -> None:
         key = event.key
@@ -223,17 +253,19 @@ class State:
         allowed = {"crash": self.settings.max_tries, "oom": self.settings.oom_tries}.get(event.reason, 1)
         if not event.retryable or tries >= allowed:
             self._failed[key] = Failed(event.reason, tries)
-            self._remaining_work_s -= self.tasks[key].work_s
+            self._remaining_work_s -= self._tasks[key].work_s
             self._skip_dependents(key)
         elif self.stopping:
             # Signals reach the workers too: what would have been tried again was stopped, it did not fail.
             self._skip(key, Skipped("stopped"))
         else:
-            self._make_ready(self.tasks[key])
+            if event.reason == "oom":
+                self._tasks[key] = governors.alone(self._tasks[key], self.capacity)
+            self._make_ready(self._tasks[key])
 
     def _skip(self, key: str, why: Skipped) -> None:
         self._skipped[key] = why
-        self._remaining_work_s -= self.tasks[key].work_s
+        self._remaining_work_s -= self._tasks[key].work_s
 
     def _skip_dependents(self, cause: str) -> None:
         stack = [cause]
@@ -253,26 +285,25 @@ class State:
         self._waiting.clear()
         self._ready.clear()
         self._admission.clear()
-        yield from map(AskStop, self._running)
+        yield from self.governors.ask_all("stop")
 
-    def _kill_overdue(self, at: float) -> Iterator[Kill]:
-        # A look at each running fit: at most as many as there are cores and slots, however many wait.
-        for key, run in self._running.items():
-            deadline_s = self.tasks[key].deadline_s
-            if deadline_s is not None and at - run.started_at > deadline_s and not run.kill_sent:
-                self._running[key] = replace(run, kill_sent=True)
-                yield Kill(key)
+    def _end_idle(self) -> Iterator[EndIdle]:
+        ledger = self._admission.ledger
+        if ledger.idle_memory_bytes and (self.governors.memory_is_short or self._admission.needs_idle_memory()):
+            ledger.idle_memory_bytes = 0
+            yield EndIdle()
 
-    def _admit(self, at: float) -> Iterator[Instruction]:
+    def _admit(self) -> Iterator[Instruction]:
         self._admission.core_limit = self.core_limit
         while True:
             yield from map(ReleaseSlot, self._admission.release_slots())
+            yield from self._end_idle()
             place = self._admission.next_place()
             if place is None:
                 return
             task = place.task
             del self._ready[task.key]
-            self._running[task.key] = Running(task.lane, task.engine, place.threads, place.slot, at)
+            self._running[task.key] = Running(task.lane, task.engine, place.threads, place.slot)
             yield Start(task.key, task.lane, task.engine, place.threads, place.slot)
 
     def _with_story(self, what: str) -> str:

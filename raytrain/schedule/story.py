@@ -7,34 +7,23 @@ the instructions it led to.
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from typing import get_args
 
 from raytrain.schedule.policy import Policy
 from raytrain.schedule.state import State
 from raytrain.schedule.words import (
-    AskStop,
     Capacity,
     Event,
-    Finished,
-    FitFailed,
-    FitFinished,
-    FitStopped,
     Instruction,
-    Kill,
-    MemoryChanged,
-    ReleaseSlot,
     ScheduleError,
     Settings,
-    Start,
-    StopRequested,
     Task,
-    ThermalChanged,
-    Tick,
 )
 
 Word = Capacity | Settings | Task | Event | Instruction
 
-_EVENTS = (FitFinished, FitFailed, FitStopped, ThermalChanged, MemoryChanged, StopRequested, Tick)
-_INSTRUCTIONS = (Start, AskStop, Kill, ReleaseSlot, Finished)
+_EVENTS = get_args(Event)
+_INSTRUCTIONS = get_args(Instruction)
 _WORDS: dict[str, Callable[..., Word]] = {
     word.__name__: word for word in (Capacity, Settings, Task, *_EVENTS, *_INSTRUCTIONS)
 }

@@ -1,6 +1,6 @@
 """The words of the scheduler: what there is to do, what happened (events) and what to do about it (instructions)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from raytrain.errors import UserError
@@ -9,7 +9,9 @@ Engine = Literal["native", "torch", "keras"]
 Lane = Literal["cores", "slot"]
 FailReason = Literal["error", "crash", "oom", "timeout"]
 ThermalLevel = Literal["ok", "watch", "shrink", "stop", "unknown"]
-MemoryLevel = Literal["normal", "warn", "critical", "unknown"]
+MemoryLevel = Literal["normal", "warn", "rising", "critical", "unknown"]
+Ask = Literal["stop", "heat", "memory"]
+KillReason = Literal["timeout", "oom"]
 
 
 class ScheduleError(UserError):
@@ -44,7 +46,7 @@ class Task:
     priority: int = 0
     """Higher starts first."""
     deadline_s: float | None = None
-    """Seconds after its start at which it is killed; None never."""
+    """Seconds after it began at which it is killed; None never. What waits for a process has not begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +85,13 @@ class Settings:
     """Fits a lane may start before the other has its turn, on a machine too small for both at once."""
     max_passed: int = 32
     """Starts that may go past a fit which waits for memory; then nothing else starts until it fits."""
+    max_yields: int = 3
+    """Times a fit may be asked to make room; then it is left to run, because many begin anew each time."""
+    relief_s: int = 10
+    """Seconds in which memory that was asked for may come free, before more is asked for."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, max_tries=1, oom_tries=1, recycle_after=1, turn_fits=1, max_passed=1)
+        _check_at_least(self, **{number.name: 1 for number in fields(self)})
 
 
 def _check_at_least(numbers: Capacity | Settings, **lowest: int) -> None:
@@ -96,6 +102,23 @@ def _check_at_least(numbers: Capacity | Settings, **lowest: int) -> None:
 
 
 # Events: what happened. `at` is in seconds on the caller's monotonic clock.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitBegan:
+    """A started fit has a process that works on it; until then it waits in the cluster, and its time does not run."""
+
+    at: float
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitMeasured:
+    """What a running fit takes; looked at while memory is short."""
+
+    at: float
+    key: str
+    memory_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitFinished:
     """A fit ended well and its result is kept."""
@@ -120,7 +143,7 @@ class FitFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitStopped:
-    """A fit ended at a safe point because it was asked to; it has no result."""
+    """A fit ended at a safe point because it was asked to; it has no result, and goes on later unless the run ends."""
 
     at: float
     key: str
@@ -136,10 +159,18 @@ class ThermalChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryChanged:
-    """The machine's memory pressure changed. `unknown` admits work like `normal`."""
+    """The machine's memory pressure changed: `rising` is a warning that gets worse. `unknown` admits like `normal`."""
 
     at: float
     level: MemoryLevel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleMeasured:
+    """What the processes take in which nothing runs: they are kept for the next fit, their engine is loaded."""
+
+    at: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +187,8 @@ class Tick:
     at: float
 
 
-Event = FitFinished | FitFailed | FitStopped | ThermalChanged | MemoryChanged | StopRequested | Tick
+FitEvent = FitBegan | FitMeasured | FitFinished | FitFailed | FitStopped
+Event = FitEvent | ThermalChanged | MemoryChanged | IdleMeasured | StopRequested | Tick
 
 
 # Instructions: what to do about it, in the order given.
@@ -173,16 +205,17 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class AskStop:
-    """Ask a running fit to stop at its next safe point."""
+    """Ask a running fit to stop at its next safe point, and to leave a checkpoint if it can."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a running fit now: it is over its deadline. `FitFailed(reason="timeout")` is expected."""
+    """End a running fit now: it is over its deadline, or over its memory. `FitFailed` with this reason is expected."""
 
     key: str
+    reason: KillReason = "timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +226,23 @@ class ReleaseSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserve:
+    """Keep so many thermal tokens from everyone on the cluster, as they come free; 0 gives all back."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndIdle:
+    """End the processes in which nothing runs: their memory is needed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Every task has its final state. Given once, as the last instruction."""
 
 
-Instruction = Start | AskStop | Kill | ReleaseSlot | Finished
+Instruction = Start | AskStop | Kill | ReleaseSlot | Reserve | EndIdle | Finished
 
 
 # Where a task is.
@@ -209,7 +254,12 @@ class Running:
     engine: Engine
     threads: int
     slot: int | None
-    started_at: float
+    began_at: float | None = None
+    """None while it waits for a process."""
+    memory_bytes: int = 0
+    """As last measured; 0 while nobody looked."""
+    asked: Ask | None = None
+    """Why it was asked to stop; None when nobody did."""
     kill_sent: bool = False
 
 

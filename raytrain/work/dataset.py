@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from raytrain.features.preprocess import PreprocessConfig
 from raytrain.features.targets import Method, TargetConfig, build_target
 from raytrain.folds import Fold, train_rows
 
-_PATH = ("change", "range", "implied")
+PATH = ("change", "range", "implied")
 
 UNKNOWN_DATE = np.iinfo(np.int64).max
 """The label date of a row whose label is not known yet."""
@@ -35,6 +36,8 @@ class Dataset:
     """Names of the features, the series and the targets; which features are known in advance (`known`, indices) and
     which hold codes (`categories`, feature -> labels in the order of their codes); how inputs are preprocessed."""
     arrays: Mapping[str, NDArray[Any]]
+    name: str = ""
+    """Of the folder that it was opened from; empty for one in memory."""
 
     @classmethod
     def build(
@@ -70,7 +73,7 @@ class Dataset:
             arrays |= {"ahead": ahead.table, "ahead_at": ahead.at}
         for method in {target.method for target in targets}:
             path = price_path(frame, method)
-            arrays |= {f"{name}-{method}": getattr(path, name) for name in _PATH}
+            arrays |= {f"{name}-{method}": getattr(path, name) for name in PATH}
         for target in targets:
             labels = build_target(frame, target)
             label_date = labels["label_date"].dt.timestamp("ns").fill_null(UNKNOWN_DATE)
@@ -91,7 +94,7 @@ class Dataset:
         """Map what `save` wrote; pages are shared by all processes of a machine."""
         meta = json.loads((folder / "meta.json").read_text())
         paths = sorted(folder.glob("*.npy"))
-        return cls(meta, {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths})
+        return cls(meta, {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}, folder.name)
 
     def save(self, root: Path) -> Path:
         """Write into a folder below `root` that is named by the content; what exists is kept."""
@@ -101,7 +104,9 @@ class Dataset:
             digest.update(name.encode())
             digest.update(self.arrays[name].data)
         folder = root / digest.hexdigest()[:32]
-        if not folder.exists():
+        if folder.exists():
+            os.utime(folder)  # what nobody has used for long is swept away
+        else:
             # Another process may write the same content first: its folder is as good as ours.
             with suppress(FileExistsError), whole_folder(folder) as building:
                 for name, array in self.arrays.items():
@@ -155,7 +160,7 @@ class Dataset:
 
     def path(self, method: Method) -> PricePath:
         """What prices did, in the unit of targets made by `method`."""
-        return PricePath(**{name: self.arrays[f"{name}-{method}"] for name in _PATH}, series=self.series)
+        return PricePath(**{name: self.arrays[f"{name}-{method}"] for name in PATH}, series=self.series)
 
     @property
     def ahead(self) -> Ahead:
@@ -170,38 +175,85 @@ class Dataset:
         return np.asarray(np.logical_and.reduce([self.usable, *known]))
 
     def seen_hashes(self, folds: Sequence[Fold]) -> dict[str, str]:
-        """Fold name -> hash of all features dated before the end of its test block; every row is hashed once.
+        """Fold name -> hash of all features up to its cut-off; every row is hashed once.
 
-        A fold's hash does not depend on the other folds, nor on rows after its block.
+        A fold's hash does not depend on the other folds, nor on rows after its cut-off.
         """
-        # What models are told of the features beside their values.
-        form = [self.meta["features"], self.categorical, self.meta["known"]]
-        return self._hashes(folds, form, [self.usable, self.x])
+        return self._hashes(folds, self._form, [self.usable, self.x])
 
     def path_hashes(self, folds: Sequence[Fold], method: Method, steps: int = 0) -> dict[str, str]:
-        """The same for the path of prices, and for `steps` rows of what is known ahead."""
-        path = self.path(method)
-        arrays = [path.change, path.range, path.implied]
-        if steps and self.ahead.table.shape[1]:
-            arrays.append(np.ascontiguousarray(self.ahead.of(np.arange(len(self.date)), steps)))
-        return self._hashes(folds, [method, steps], arrays)
+        """The same for the path of prices, and for what rows know ahead whose next `steps` rows were known too."""
+        path, ahead = self.path(method), self._ahead(steps)
+        found = self._hashes(folds, [method], [path.change, path.range, path.implied])
+        if ahead is None:
+            return found
+        beside = self._hashes(folds, ["ahead", steps], [ahead], without=steps)
+        return {name: _joined(found[name], beside[name]) for name in found}
 
-    def _hashes(self, folds: Sequence[Fold], form: Any, arrays: Sequence[NDArray[Any]]) -> dict[str, str]:
-        ends = sorted({fold.test_end for fold in folds})
-        total = {end: hashlib.sha256(json.dumps(form).encode()) for end in ends}
-        starts = np.flatnonzero(np.diff(self.series, prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], len(self.series)], strict=True):
-            name = hashlib.sha256(self.meta["series"][self.series[start]].encode()).digest()
+    def block_hashes(self, folds: Sequence[Fold], methods: Sequence[Method] = (), steps: int = 0) -> dict[str, str]:
+        """Fold name -> hash of what its test block is forecast from that lies behind its cut-off.
+
+        Args:
+            folds: which blocks.
+            methods: of the paths of prices that are read.
+            steps: rows of what is known ahead that are read.
+        """
+        paths = [getattr(self.path(method), name) for method in methods for name in PATH]
+        arrays = [self.date, self.usable, self.x, *paths]
+        if (ahead := self._ahead(steps)) is not None:
+            arrays.append(ahead)
+        return {fold.name: self._block_hash(fold, [self._form, list(methods), steps], arrays) for fold in folds}
+
+    def _block_hash(self, fold: Fold, form: Any, arrays: Sequence[NDArray[Any]]) -> str:
+        digest = hashlib.sha256(json.dumps(form).encode())
+        bounds = [min(fold.cutoff + 1, fold.test_start), fold.test_end]
+        for start, stop, name in self._of_series():
+            first, last = start + np.searchsorted(self.date[start:stop], bounds)
+            if last > first:
+                digest.update(name + int(last - first).to_bytes(8, "big"))
+                for array in arrays:
+                    digest.update(array[first:last].data)
+        return digest.hexdigest()
+
+    def series_hash(self, fold: Fold) -> str:
+        """Hash of the names of the series that begin before the end of the fold's test block."""
+        return _joined(*(name for start, _, name in self._of_series() if self.date[start] < fold.test_end))
+
+    @property
+    def _form(self) -> list[Any]:
+        """What models are told of the features beside their values."""
+        return [self.meta["features"], self.categorical, self.meta["known"]]
+
+    def _ahead(self, steps: int) -> NDArray[np.float32] | None:
+        """(rows, steps, known features) of the rows after each; None when nothing is known ahead."""
+        if not steps or not self.ahead.table.shape[1]:
+            return None
+        return np.ascontiguousarray(self.ahead.of(np.arange(len(self.date)), steps))
+
+    def _of_series(self) -> list[tuple[int, int, bytes]]:
+        """First row, end and hashed name of each series."""
+        starts = np.flatnonzero(np.diff(self.series, prepend=-1)).tolist()
+        names = [hashlib.sha256(self.meta["series"][self.series[start]].encode()).digest() for start in starts]
+        return list(zip(starts, [*starts[1:], len(self.series)], names, strict=True))
+
+    def _hashes(
+        self, folds: Sequence[Fold], form: Any, arrays: Sequence[NDArray[Any]], without: int = 0
+    ) -> dict[str, str]:
+        """Fold name -> hash of all rows up to its cut-off, but `without` the newest of each series."""
+        cutoffs = sorted({fold.cutoff for fold in folds})
+        total = {cutoff: hashlib.sha256(json.dumps(form).encode()) for cutoff in cutoffs}
+        for start, stop, name in self._of_series():
             digests = [(array, hashlib.sha256()) for array in (self.date, *arrays)]
             done = start
-            for end in ends:
-                upto = start + int(np.searchsorted(self.date[start:stop], end))
+            for cutoff in cutoffs:
+                known = start + int(np.searchsorted(self.date[start:stop], cutoff, side="right"))
+                upto = max(start, known - without)
                 for array, digest in digests:
                     digest.update(array[done:upto].data)
                 done = upto
                 if upto > start:
-                    total[end].update(name + b"".join(digest.digest() for _, digest in digests))
-        return {fold.name: total[fold.test_end].hexdigest() for fold in folds}
+                    total[cutoff].update(name + b"".join(digest.digest() for _, digest in digests))
+        return {fold.name: total[fold.cutoff].hexdigest() for fold in folds}
 
     def label_hash(self, fold: Fold, *targets: str) -> str:
         """Hash of the labels that the fold trains on, and of their weights."""
@@ -211,3 +263,8 @@ class Dataset:
         if "weight" in self.arrays:
             digest.update(self.weight[rows].data)
         return digest.hexdigest()
+
+
+def _joined(*parts: str | bytes) -> str:
+    """One hash of several, all of one length."""
+    return hashlib.sha256(b"".join(part.encode() if isinstance(part, str) else part for part in parts)).hexdigest()

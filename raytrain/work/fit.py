@@ -1,28 +1,30 @@
 """Run one fit in this process."""
 
 import platform
-import resource
 import socket
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import psutil
 from numpy.typing import NDArray
 
 from raytrain import __version__, families
 from raytrain.data.frame import DATE, SERIES
-from raytrain.engines.base import FitContext, Params, never
+from raytrain.engines.base import Family, FitContext, Params, never
 from raytrain.engines.members import MemberFamily
 from raytrain.errors import FitError
 from raytrain.folds import test_rows
 from raytrain.work.dataset import Dataset
 from raytrain.work.inputs import POSITION, Inputs, MemberInputs, forecast_columns
+from raytrain.work.meter import Meter
+from raytrain.work.models import POOLED, Kept, ModelStore, Trained
+from raytrain.work.preparation import Preparation
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
 
@@ -41,6 +43,8 @@ class Cost:
     device: str
     train_rows: int
     features: int
+    slept: bool = False
+    """Whether the machine slept meanwhile; then the times teach nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,22 @@ class FitResult:
     """Whether the fit was asked to stop before it was done."""
     cut_short: bool = False
     """Whether its own time was used up first: a result like any other, of what was learned until then."""
+    trained_before: Mapping[str, Any] | None = None
+    """What the fit took that has trained the model, where a kept one was used; None where this fit has trained it."""
+    dataset: str = ""
+    """Name of the dataset that it saw."""
 
     def facts(self, spec: FitSpec) -> dict[str, Any]:
-        """What `result.json` keeps."""
+        """What `result.json` keeps; `cost` is what training takes, `spent` what this fit took."""
         environment = {"raytrain": __version__, "python": platform.python_version(), "host": socket.gethostname()}
         return {
             "key": spec.key,
             "spec": spec.to_dict(),
-            "cost": asdict(self.cost),
+            "cost": asdict(self.cost) if self.trained_before is None else dict(self.trained_before),
+            "spent": asdict(self.cost),
+            "reused_model": self.trained_before is not None,
+            "dataset": self.dataset,
+            "stored_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "cut_short": self.cut_short,
             "environment": environment | dict(spec.packages),
         }
@@ -88,13 +100,14 @@ class Control:
 
 
 def run_fit(spec: FitSpec, dataset: Dataset, control: Control, store: ResultStore | None = None) -> FitResult:
-    """Train and predict the test block.
+    """Train, or take a model that was trained on the same rows before, and predict the test block.
 
     Args:
         spec: the fit.
         dataset: what it sees.
         control: how the world steers it.
-        store: where the results are that an ensemble reads; other families need none.
+        store: where the results are that an ensemble reads, and the models of blocks that are still open. Without one
+            nothing is kept.
 
     Raises:
         FitError: nothing to train on or to predict, or the family cannot learn from these rows.
@@ -108,18 +121,35 @@ def run_fit(spec: FitSpec, dataset: Dataset, control: Control, store: ResultStor
         control=replace(control, should_stop=budget.is_spent),
         store=store,
     )
-    with _Meter() as meter:
-        trained_on, predictions = fit.run()
+    with Meter() as meter:
+        parts = fit.run()
     cost = Cost(
         wall_s=meter.wall_s,
         cpu_s=meter.cpu_s,
         peak_memory_bytes=meter.peak_memory_bytes,
         threads=control.threads,
         device=spec.device,
-        train_rows=trained_on,
+        train_rows=sum(part.num_rows for part in parts),
         features=dataset.x.shape[1],
+        slept=meter.slept,
     )
-    return FitResult(predictions=predictions, cost=cost, stopped=budget.stopped, cut_short=budget.ran_out)
+    before = next((part.kept for part in parts if part.kept), None)
+    result = FitResult(
+        predictions=pl.concat(part.predictions for part in parts),
+        cost=cost,
+        stopped=budget.stopped,
+        cut_short=budget.ran_out or any(part.kept.facts["cut_short"] for part in parts if part.kept),
+        trained_before=before.facts["cost"] if before else None,
+        dataset=dataset.name,
+    )
+    if not result.stopped and is_open(spec, dataset):
+        fit.keep(parts, result)
+    return result
+
+
+def is_open(spec: FitSpec, dataset: Dataset) -> bool:
+    """Whether tomorrow's rows may still fall into the fit's test block."""
+    return bool(spec.fold.test_end > dataset.date.max())
 
 
 class _Budget:
@@ -141,6 +171,20 @@ class _Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One model of a fit, and what it forecasts."""
+
+    name: str
+    num_rows: int
+    """Rows that the model was trained on."""
+    predictions: pl.DataFrame
+    kept: Kept | None
+    """The model, where it was trained before."""
+    trained: Trained | None
+    """The model, where it was trained now and can be kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Fit:
     """One fit under way."""
 
@@ -150,44 +194,74 @@ class _Fit:
     control: Control
     store: ResultStore | None
 
-    def run(self) -> tuple[int, pl.DataFrame]:
-        """Rows trained on, and the predictions of the test block; of each series apart when the family is told so."""
+    def run(self) -> list[_Part]:
+        """The model of all series, or one for each series of the test block when the family is told so."""
         if self.params.scope == "pooled":
-            return self._part(None)
+            return [self._part(POOLED, None)]
         test = self.dataset.series[test_rows(self.spec.fold, self.dataset.date)]
         if not len(test):
             raise FitError(f"{self.spec.label}: a fit needs rows to predict, got none; start the folds earlier")
-        parts = [self._of_series(int(code)) for code in np.unique(test)]
-        return sum(rows for rows, _ in parts), pl.concat(predictions for _, predictions in parts)
+        return [self._of_series(int(code)) for code in np.unique(test)]
 
-    def _of_series(self, code: int) -> tuple[int, pl.DataFrame]:
+    def keep(self, parts: Sequence[_Part], result: FitResult) -> None:
+        """Keep what was trained now, for the rows to come."""
+        facts = {"cost": result.trained_before or asdict(result.cost), "cut_short": result.cut_short}
+        for part in parts:
+            if part.trained is not None and self._models is not None:
+                self._models.keep(self.spec.train_key, part.name, part.trained, facts)
+
+    @cached_property
+    def _models(self) -> ModelStore | None:
+        """Where models are kept; a mixture of forecasts is not."""
+        return None if self.store is None or not self.spec.train_key else ModelStore(self.store.root)
+
+    def _of_series(self, code: int) -> _Part:
         checkpoint = self.control.checkpoint and self.control.checkpoint / str(code)
         alone = replace(self, control=replace(self.control, checkpoint=checkpoint))
-        return alone._part(np.asarray(self.dataset.series == code))
+        return alone._part(str(code), np.asarray(self.dataset.series == code))
 
-    def _part(self, among: NDArray[np.bool_] | None) -> tuple[int, pl.DataFrame]:
-        """One model: trained on the rows `among` these, or on all."""
+    def _part(self, name: str, among: NDArray[np.bool_] | None) -> _Part:
+        """One model: trained on the rows `among` these, or on all, unless it was before."""
         progress = self.control.progress
         progress.phase = "preprocess"
-        inputs = self._inputs(among)
-        data, family = inputs.training_data(), families.get(self.spec.family)(self.params)
-        progress.phase = "fit"
-        if data is not None:
-            family = family.fit(data, self._context())
-        elif isinstance(family, MemberFamily):
-            family = family.untrained()
+        kept = None if self._models is None else self._models.find(self.spec.train_key, name)
+        inputs = self._inputs(among, kept.preparation if kept else None)
+        family = self._load(kept) if kept else self._train(inputs)
         progress.phase = "predict"
-        values = inputs.unscale(family.predict(inputs.samples(inputs.test)), inputs.test)
-        table = _as_table(values, inputs.test, self.dataset, self.spec)
+        samples = inputs.samples(inputs.test)
+        table = _as_table(inputs.unscale(family.predict(samples), inputs.test), inputs.test, self.dataset, self.spec)
         position = family.positions(inputs.samples(inputs.test))
-        return len(inputs.train), table if position is None else table.with_columns(pl.Series(POSITION, position))
+        trained = None
+        if not kept and isinstance(inputs, Inputs):
+            trained = Trained(model=family, preparation=inputs.preparation, num_rows=len(inputs.train))
+        return _Part(
+            name=name,
+            num_rows=kept.num_rows if kept else len(inputs.train),
+            predictions=table if position is None else table.with_columns(pl.Series(POSITION, position)),
+            kept=kept,
+            trained=trained,
+        )
 
-    def _inputs(self, among: NDArray[np.bool_] | None) -> Inputs | MemberInputs:
+    def _load(self, kept: Kept) -> Family[Any]:
+        family = families.get(self.spec.family)
+        self.control.progress.phase = "load"
+        family.set_up(self._context())
+        return family.load(kept.folder)
+
+    def _train(self, inputs: Inputs | MemberInputs) -> Family[Any]:
+        data, family = inputs.training_data(), families.get(self.spec.family)(self.params)
+        self.control.progress.phase = "fit"
+        if data is not None:
+            return family.fit(data, self._context())
+        assert isinstance(family, MemberFamily)
+        return family.untrained()
+
+    def _inputs(self, among: NDArray[np.bool_] | None, preparation: Preparation | None) -> Inputs | MemberInputs:
         family = families.get(self.spec.family)
         if issubclass(family, MemberFamily):
             assert self.store is not None, "an ensemble reads results"
             return MemberInputs.make(family, self.params, self.dataset, self.spec, store=self.store, among=among)
-        return Inputs.make(family, self.params, self.dataset, self.spec, among)
+        return Inputs.make(family, self.params, self.dataset, self.spec, among, preparation=preparation)
 
     def _context(self) -> FitContext:
         spec, control, meta = self.spec, self.control, self.dataset.meta
@@ -224,38 +298,3 @@ def _as_table(values: NDArray[np.float32], rows: NDArray[np.int64], dataset: Dat
         ).select(pl.lit(target).alias(TARGET), pl.all())
         for output, target in enumerate(names)
     )
-
-
-class _Meter:
-    """Wall clock, CPU time of all threads and peak resident memory of what runs inside the `with`."""
-
-    wall_s = 0.0
-    cpu_s = 0.0
-    peak_memory_bytes = 0
-
-    def __enter__(self) -> "_Meter":
-        self._process = psutil.Process()
-        self._done = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.wall_s = time.perf_counter() - self._wall
-        self.cpu_s = _cpu_seconds() - self._cpu
-        self._done.set()
-        self._watcher.join()
-        self._look()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
-            self._look()
-
-    def _look(self) -> None:
-        self.peak_memory_bytes = max(self.peak_memory_bytes, self._process.memory_info().rss)
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime

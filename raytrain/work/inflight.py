@@ -61,6 +61,28 @@ def ask_stop(store: Path, key: str) -> None:
     (store / "inflight" / f"{key}.stop").touch()
 
 
+def clear(store: Path, key: str) -> None:
+    """Forget what an earlier try left: a stop that came after its end would be heeded by the next one."""
+    _forget(store / "inflight" / f"{key}.json")
+
+
+def has_begun(store: Path, key: str) -> bool:
+    """Whether a process works on the fit, on whatever host."""
+    return (store / "inflight" / f"{key}.json").exists()
+
+
+def resident_bytes(store: Path, key: str) -> int | None:
+    """Resident memory of the process that works on `key`; None when it is not on this host, or gone.
+
+    On macOS compressed pages are missing from it, so it is less than what the process holds.
+    """
+    process = _holder(store / "inflight" / f"{key}.json")
+    try:
+        return None if process is None else int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return None
+
+
 def kill(store: Path, key: str) -> bool:
     """Kill the process that works on `key`, if it is on this host and still the one that wrote the file.
 

@@ -1,26 +1,23 @@
 """What a fit trains on and predicts, in the form that its family wants."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.engines.base import Family, FitContext, FitData, Params, Samples, output_quantiles
+from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Known, Params, Samples, output_quantiles
 from raytrain.engines.members import MemberFamily
 from raytrain.errors import FitError
 from raytrain.features.history import History
-from raytrain.features.preprocess import Preprocess
-from raytrain.features.volatility import Volatility, fit_volatility
 from raytrain.features.windows import Windows, ends_with_history
-from raytrain.folds import test_rows
+from raytrain.folds import test_rows, train_rows
 from raytrain.work.dataset import Dataset
 from raytrain.work.members import MemberTable
+from raytrain.work.preparation import Preparation, Rows, deviations_of, targets_of
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
 
-Rows = NDArray[np.int64]
 PROBABILITY = "probability"
 POSITION = "position"
 
@@ -32,23 +29,19 @@ def quantile_column(level: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The rows a fit trains on and predicts, and what was learned from the training rows to prepare them.
-
-    The preparation is frozen: it is applied to any rows, and undone on the predictions.
-    """
+    """The rows a fit trains on and predicts, and how they are prepared."""
 
     dataset: Dataset
     spec: FitSpec
     family: type[Family[Any]]
     steps: int
     """Rows in a window; 1 for a family that sees one row at a time."""
+    known: Rows
+    """All rows of the training span up to the cut-off, whether their labels are known by then or not."""
     train: Rows
+    """Those of them whose labels are."""
     test: Rows
-    preprocess: Preprocess | None
-    volatility: tuple[Volatility, ...]
-    """A forecast of each target's deviation, which targets are divided by; empty for none."""
-    y_scale: NDArray[np.float32]
-    """(outputs,) what the targets are divided by after that; 1 for families that take them as they are."""
+    preparation: Preparation
 
     @classmethod
     def make(
@@ -58,8 +51,10 @@ class Inputs:
         dataset: Dataset,
         spec: FitSpec,
         among: NDArray[np.bool_] | None = None,
+        *,
+        preparation: Preparation | None = None,
     ) -> "Inputs":
-        """Choose the rows, those of `among` if given; scale with what the training rows tell.
+        """Choose the rows, those of `among` if given; prepare as given, or with what the training rows tell.
 
         Raises:
             FitError: no row to train on or to predict.
@@ -68,6 +63,7 @@ class Inputs:
         whole = dataset.usable & ends_with_history(dataset.series, steps) & _usable_from(dataset, steps)
         if among is not None:
             whole &= among
+        known = np.flatnonzero(whole & train_rows(spec.fold, dataset.date, dataset.date))
         train = np.flatnonzero(whole & dataset.train_rows(spec.fold, *spec.target_names))
         test = np.flatnonzero(whole & test_rows(spec.fold, dataset.date))
         if len(train) == 0 or len(test) == 0:
@@ -75,29 +71,24 @@ class Inputs:
                 f"{spec.label}: a fit needs rows to train on and to predict, got {len(train)} and {len(test)} with "
                 f"{steps} row(s) of look-back; lower the window, or start the folds later"
             )
-        volatility = _fit_volatility(params, dataset, spec, train)
-        y_scale = np.ones(len(spec.targets), dtype=np.float32)
-        if family.scaled and spec.task == "regression":
-            deviation = np.std(_targets(dataset, spec, volatility, train), axis=0, dtype=np.float64)
-            y_scale = np.where(deviation > 0, deviation, 1).astype(np.float32)
         return cls(
             dataset=dataset,
             spec=spec,
             family=family,
             steps=steps,
+            known=known,
             train=train,
             test=test,
-            preprocess=_fit_preprocess(dataset, train, scaled=family.scaled),
-            volatility=volatility,
-            y_scale=y_scale,
+            preparation=preparation or Preparation.learn(family, params, dataset, spec, train),
         )
 
     def samples(self, rows: Rows) -> Samples:
         """Model inputs for these rows; windows stay in the dataset until they are asked for."""
+        preprocess = self.preparation.preprocess
         if self.family.inputs == "rows":
             chosen = self.dataset.x[rows]
-            return chosen if self.preprocess is None else self.preprocess.apply_in_place(chosen)
-        windows = Windows(self.dataset.x, rows, self.steps, self.preprocess)
+            return chosen if preprocess is None else preprocess.apply_in_place(chosen)
+        windows = Windows(self.dataset.x, rows, self.steps, preprocess)
         if self.family.inputs == "windows":
             return windows
         return History(windows, self.dataset.path(self.spec.targets[0].method), self.dataset.ahead)
@@ -106,22 +97,29 @@ class Inputs:
         """The training rows."""
         rows = self.train
         label_dates = [self.dataset.label_date(target) for target in self.spec.target_names]
-        y = _targets(self.dataset, self.spec, self.volatility, rows)
+        y = targets_of(self.dataset, self.spec, self.preparation.volatility, rows)
+        scale = self.preparation.scale
+        unprepared = self.family.inputs == "rows" and not self.family.scaled
         return FitData(
             x=self.samples(rows),
-            y=np.asarray(y / self.y_scale if (self.y_scale != 1).any() else y, dtype=np.float32),
+            y=np.asarray(y if scale is None else y / scale, dtype=np.float32),
             weight=self.dataset.weight[rows],
             date=self.dataset.date[rows],
             label_date=np.max([dates[rows] for dates in label_dates], axis=0),
             series=self.dataset.series[rows],
+            known=Known(read=self._read_known, train=np.searchsorted(self.known, rows)) if unprepared else None,
         )
+
+    def _read_known(self) -> FloatArray:
+        return self.dataset.x[self.known]
 
     def unscale(self, values: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
         """Predictions (n, outputs, levels) for these rows, in the targets' own unit."""
-        if (self.y_scale != 1).any():
-            values = values * self.y_scale[:, None]
-        if self.volatility:
-            values = values * _deviations(self.dataset, self.spec, self.volatility, rows)[..., None]
+        scale, volatility = self.preparation.scale, self.preparation.volatility
+        if scale is not None:
+            values = values * scale[:, None]
+        if volatility:
+            values = values * deviations_of(self.dataset, self.spec, volatility, rows)[..., None]
         return values.astype(np.float32)
 
 
@@ -186,35 +184,6 @@ def forecast_columns(family: type[Family[Any]], spec: FitSpec) -> list[str]:
         return [PROBABILITY]
     levels = output_quantiles(family, FitContext(task=spec.task, quantiles=spec.quantiles))
     return [quantile_column(level) for level in levels]
-
-
-def _fit_preprocess(dataset: Dataset, train: Rows, *, scaled: bool) -> Preprocess | None:
-    """What the inputs go through; None for nothing."""
-    categorical = dataset.categorical
-    if scaled:
-        return Preprocess.fit(dataset.x, train, dataset.preprocess, categorical)
-    return Preprocess.fit_codes(dataset.x, train, categorical) if categorical else None
-
-
-def _fit_volatility(params: Params, dataset: Dataset, spec: FitSpec, train: Rows) -> tuple[Volatility, ...]:
-    if params.scale == "none" or spec.task == "binary":
-        return ()
-    return tuple(
-        fit_volatility(params.scale, dataset.path(target.method), train, target.horizon) for target in spec.targets
-    )
-
-
-def _targets(dataset: Dataset, spec: FitSpec, volatility: Sequence[Volatility], rows: Rows) -> NDArray[np.float32]:
-    """(n, outputs), divided by the forecast of their deviation."""
-    y = np.column_stack([dataset.y(target)[rows] for target in spec.target_names])
-    return y / _deviations(dataset, spec, volatility, rows) if volatility else y
-
-
-def _deviations(dataset: Dataset, spec: FitSpec, volatility: Sequence[Volatility], rows: Rows) -> NDArray[np.float32]:
-    """(n, outputs) how far each target is expected to move."""
-    pairs = zip(volatility, spec.targets, strict=True)
-    found = [one.forecast(dataset.path(target.method), rows) for one, target in pairs]
-    return np.column_stack(found).astype(np.float32)
 
 
 def _usable_from(dataset: Dataset, steps: int) -> NDArray[np.bool_]:

@@ -126,7 +126,9 @@ class _Planner:
     def __init__(self, dataset: Dataset, folds: Sequence[Fold], what: Recipes, earlier: Plan | None) -> None:
         self._dataset, self._folds, self._what = dataset, folds, what
         self._seen = dataset.seen_hashes(folds)
+        self._series = {fold.name: dataset.series_hash(fold) for fold in folds}
         self._paths: dict[tuple[Method, int], dict[str, str]] = {}
+        self._blocks: dict[tuple[tuple[Method, ...], int], dict[str, str]] = {}
         self._walk = {fit.spec.fold.name: fit.spec.fold for fit in earlier.fits} if earlier else {}
         self._walk |= {fold.name: fold for fold in folds}
         self._planned: dict[Place, FitSpec] = {}
@@ -186,6 +188,7 @@ class _Planner:
         if isinstance(recipe.params, MemberParams):
             mixed = recipe.params.members_for(task)
             members = members_of(mixed, names[0], fold, seed, folds=list(self._walk.values()), planned=self._planned)
+        methods, steps = _reads(recipe, targets, task)
         return FitSpec(
             **_identity(recipe, what),
             target=JOIN.join(names),
@@ -196,26 +199,35 @@ class _Planner:
             seed=seed,
             features_hash=self._seen[fold.name],
             labels_hash=dataset.label_hash(fold, *names),
-            path_hash=self._path_hash(recipe, targets, task, fold),
+            block_hash=self._block_hash(methods, steps, fold),
+            series_hash=self._series[fold.name],
+            path_hash="".join(self._path_hash(method, steps, fold) for method in methods),
             preprocess=canonical_json(dataset.preprocess.model_dump(mode="json")) if family.scaled else "",
             members=members,
             budget_s=what.budget_s,
         )
 
-    def _path_hash(self, recipe: Recipe, targets: Sequence[TargetConfig], task: Task, fold: Fold) -> str:
-        looks_ahead = recipe.family.inputs == "history"
-        if not looks_ahead and (task == "binary" or recipe.params.scale == "none"):
-            return ""
-        steps = max(target.horizon for target in targets) if looks_ahead else 0
-        found = []
-        for method in dict.fromkeys(target.method for target in targets):
-            if (method, steps) not in self._paths:
-                self._paths[method, steps] = self._dataset.path_hashes(self._folds, method, steps)
-            found.append(self._paths[method, steps][fold.name])
-        return "".join(found)
+    def _path_hash(self, method: Method, steps: int, fold: Fold) -> str:
+        if (method, steps) not in self._paths:
+            self._paths[method, steps] = self._dataset.path_hashes(self._folds, method, steps)
+        return self._paths[method, steps][fold.name]
+
+    def _block_hash(self, methods: tuple[Method, ...], steps: int, fold: Fold) -> str:
+        if (methods, steps) not in self._blocks:
+            self._blocks[methods, steps] = self._dataset.block_hashes(self._folds, methods, steps)
+        return self._blocks[methods, steps][fold.name]
 
     def _remember(self, spec: FitSpec) -> None:
         self._planned |= dict.fromkeys(Place.all_of(spec), spec)
+
+
+def _reads(recipe: Recipe, targets: Sequence[TargetConfig], task: Task) -> tuple[tuple[Method, ...], int]:
+    """What a fit reads beside its features: paths of prices, and how many rows of what is known ahead."""
+    looks_ahead = recipe.family.inputs == "history"
+    if not looks_ahead and (task == "binary" or recipe.params.scale == "none"):
+        return (), 0
+    methods = tuple(dict.fromkeys(target.method for target in targets))
+    return methods, max(target.horizon for target in targets) if looks_ahead else 0
 
 
 def _task(target: TargetConfig) -> Task:

@@ -34,12 +34,17 @@ class FitSpec:
     seed: int
     device: Device
     features_hash: str
-    """Content of the features up to the end of the test block."""
+    """Content of the features up to the cut-off."""
     labels_hash: str
     """Content of the labels that are trained on, and of their weights."""
+    block_hash: str
+    """Content of what the test block is forecast from, beyond what was known at the cut-off. It grows with every row of
+    a block that is still open."""
+    series_hash: str
+    """Names of the series that begin before the end of the test block, in order."""
     path_hash: str = ""
-    """Content of the path of prices up to the end of the test block, and of what is known ahead; empty for a fit that
-    reads neither."""
+    """Content of the path of prices up to the cut-off, and of what training rows know ahead; empty for a fit that reads
+    neither."""
     preprocess: str = ""
     """How inputs are scaled, as canonical JSON; empty for families that take them as they are."""
     members: tuple[str, ...] = ()
@@ -51,6 +56,18 @@ class FitSpec:
     def key(self) -> str:
         """SHA-256 over all parts; equal keys mean equal results."""
         return hashlib.sha256(canonical_json(self.to_dict()).encode()).hexdigest()[:32]
+
+    @cached_property
+    def train_key(self) -> str:
+        """Hash over the parts that could change the trained model: all but where and on what it forecasts.
+
+        Empty for a fit that reads the forecasts of others: it is trained anew each time, in a moment.
+        """
+        if self.members:
+            return ""
+        parts = self.to_dict() | {"fold": [self.fold.train_start, self.fold.cutoff]}
+        del parts["block_hash"]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:32]
 
     @property
     def label(self) -> str:

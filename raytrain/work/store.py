@@ -19,7 +19,9 @@ from raytrain.errors import StoreCorrupt
 RESULT = "result.json"
 PREDICTIONS = "predictions.parquet"
 CHECKSUMS = "SHA256SUMS"
-_CHECKPOINT_AGE_S = 7 * 86_400
+_AGE_S = 7 * 86_400
+_SWEPT = ("checkpoints", "prepared", "models/*")
+"""What can be made again, and is not needed once the data has moved on; whoever uses such a folder touches it."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +104,19 @@ class ResultStore:
                 yield json.loads(path.read_text())
 
     def sweep(self) -> int:
-        """Remove what killed writers left behind; returns how many."""
-        stale = [*self.root.glob("fits/*/.*"), *self.root.glob("prepared/.*")]
+        """Remove what killed writers left behind, and what nobody has used for a week; returns how many."""
+        stale = [path for place in ("fits/*", "prepared", "models/*") for path in self.root.glob(f"{place}/.*")]
         gone = [path for path in stale if is_abandoned(path)]
-        gone += [path for path in self.root.glob("checkpoints/*") if _is_old(path)]
+        used = [path for place in _SWEPT for path in self.root.glob(f"{place}/[!.]*")]
+        gone += [path for path in used if _is_old(path)]
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
         return len(gone)
 
 
-def _is_old(checkpoint: Path) -> bool:
-    """Whether nobody went on from it for a week: the data has moved on, and its key will not come back."""
-    return time.time() - checkpoint.stat().st_mtime > _CHECKPOINT_AGE_S
+def _is_old(folder: Path) -> bool:
+    """Whether nobody used it for a week: the data has moved on, and its key will not come back."""
+    return time.time() - folder.stat().st_mtime > _AGE_S
 
 
 def _checksums(folder: Path) -> str:

@@ -30,3 +30,9 @@ def test_the_slot_is_mps_here_and_a_gpu_on_cuda() -> None:
 def test_a_foreign_cluster_is_asked_for_plain_cpus(slot: bool) -> None:
     foreign = dataclasses.replace(LOCAL, counts_pcores=False)
     assert foreign.claim(1, 100, slot=slot)["resources"] == {}
+
+
+def test_heat_is_claimed_with_the_cores_where_it_is_counted() -> None:
+    hot = dataclasses.replace(LOCAL, counts_thermal=True)
+    assert hot.claim(2, 100, slot=False)["resources"] == {"pcore": 2, "thermal": 2}
+    assert hot.claim(1, 100, slot=True)["resources"] == {"pcore": 1, "thermal": 1, "mps": 1}

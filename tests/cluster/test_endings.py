@@ -4,7 +4,7 @@ from ray import exceptions
 from raytrain.cluster import endings
 from raytrain.cluster.worker import Outcome
 from raytrain.folds import Fold
-from raytrain.schedule.words import FitFailed, FitFinished, FitStopped
+from raytrain.schedule.words import FitFailed, FitFinished, FitStopped, Task
 from raytrain.work.spec import FitSpec
 
 SPEC = FitSpec(
@@ -21,6 +21,8 @@ SPEC = FitSpec(
     device="cpu",
     features_hash="",
     labels_hash="",
+    block_hash="",
+    series_hash="",
 )
 COST = {"wall_s": 2.0, "cpu_s": 1.5, "peak_memory_bytes": 100, "threads": 1}
 
@@ -72,3 +74,12 @@ def test_a_killed_fit_says_after_how_long() -> None:
     assert ending.event == FitFailed(at=9.0, key=SPEC.key, reason="timeout", retryable=False)
     assert ending.failure is not None
     assert ending.failure.exception == "Timeout: killed after 60 s"
+
+
+def test_a_fit_killed_for_its_memory_says_how_much_and_may_be_tried_again() -> None:
+    task = Task(key=SPEC.key, label="", family="naive", engine="native", work_s=1.0, memory_bytes=2**30)
+    ending = endings.killed_for_memory(SPEC, task, 3 * 2**29, 9.0)
+    assert ending.event == FitFailed(at=9.0, key=SPEC.key, reason="oom")
+    assert ending.status == "oom"
+    assert ending.failure is not None
+    assert ending.failure.exception == "OutOfMemory: killed at 1.50 GiB, expected were 1.00 GiB"

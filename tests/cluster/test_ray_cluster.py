@@ -16,6 +16,7 @@ import ray
 
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
+from raytrain.errors import ConfigError
 from raytrain.machine.profile import MachineProfile
 
 pytestmark = pytest.mark.cluster
@@ -68,6 +69,39 @@ def _task_names(cluster: Cluster) -> set[str]:
     from ray.util.state import list_tasks
 
     return {task.name for task in list_tasks(address=cluster.address, limit=1000)}
+
+
+def test_a_machine_outside_a_cluster_and_one_without_the_token_are_told_at_once(
+    tmp_path: Path, job_env: dict[str, str]
+) -> None:
+    ask = (
+        "import sys\n"
+        "from raytrain.cluster import address\n"
+        "if sys.argv[2] == 'outside':\n"
+        "    address.find_node_ids = lambda: {'a1'}\n"
+        "address.require_reachable(sys.argv[1], 10)\n"
+    )
+    stranger = {"RAY_AUTH_TOKEN": "0" * 32, "RAY_AUTH_MODE": "token"}
+    nobody = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+
+    def says(where: str, **env: str) -> str:
+        command = [sys.executable, "-c", ask, cluster.address, where]
+        done = subprocess.run(command, env=job_env | env, capture_output=True, text=True, check=False)
+        return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+    with open_cluster(PROFILE, ClusterConfig(dashboard=False), tmp_path / "head") as cluster:
+        assert says("inside") == ""
+        assert "a cluster that this machine is a node of" in says("outside")
+        for env in (stranger, nobody):
+            assert "a cluster that lets us in" in says("inside", **env)
+            assert "copy the token of its head" in says("inside", **env)
+
+
+def test_a_cluster_with_too_few_nodes_is_refused_with_the_number(tmp_path: Path) -> None:
+    config = ClusterConfig(dashboard=False, min_nodes=2, join_timeout_s=0)
+    with pytest.raises(ConfigError, match=r"cluster.min_nodes = 2 .* got 1 after 0 s"):
+        with open_cluster(PROFILE, config, tmp_path):
+            raise AssertionError("it may not start")
 
 
 def test_what_a_killed_driver_left_is_swept_and_nothing_else(tmp_path: Path, job_env: dict[str, str]) -> None:

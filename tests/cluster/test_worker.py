@@ -1,6 +1,7 @@
 """What runs in a worker, without Ray: the guard, and failures as rows."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ def test_what_a_fit_raises_becomes_a_row(order: Order, monkeypatch: pytest.Monke
     assert outcome.failure.memory_bytes is not None
     assert "fail" in outcome.failure.trace
     assert not ResultStore(order.store).has(order.spec.key)
+
+
+@pytest.mark.parametrize("name", ["raytrain", "numpy"])
+def test_a_node_with_another_library_is_refused(order: Order, name: str) -> None:
+    theirs = {"version": "0.0.9"} if name == "raytrain" else {}
+    spec = order.spec if theirs else replace(order.spec, packages=(("numpy", "0.0.9"),))
+    outcome = execute(replace(order, spec=spec, **theirs))
+    assert outcome.status == "error"
+    assert outcome.failure is not None
+    assert f"every node must have {name} 0.0.9, as the driver has" in outcome.failure.exception
 
 
 def test_running_out_of_memory_is_told_apart(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,11 +206,10 @@ class Run:
         """What a fit learned of its training rows before the family sees them."""
         family = families.get(spec.family)
         inputs = Inputs.make(family, family.params_type.model_validate_json(spec.params), self.dataset, spec)
-        assert inputs.preprocess is not None
+        assert inputs.preparation.preprocess is not None
         rows = [array[inputs.train].tolist() for array in (self.dataset.series, self.dataset.date)]
-        volatility = [one.to_json() for one in inputs.volatility]
-        assert volatility or spec.task == "binary"
-        return json.dumps([inputs.preprocess.to_json(), inputs.y_scale.tolist(), volatility, rows])
+        assert inputs.preparation.volatility or spec.task == "binary"
+        return json.dumps([inputs.preparation.to_json(), rows])
 
     def predictions(self, name: str, last: datetime) -> dict[str, bytes]:
         """Fit -> its predictions on rows up to `last`, of folds that were trained by then."""

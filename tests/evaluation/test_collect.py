@@ -36,6 +36,8 @@ SPEC = FitSpec(
     device="cpu",
     features_hash="",
     labels_hash="",
+    block_hash="",
+    series_hash="",
 )
 
 

@@ -210,3 +210,49 @@ def test_authentication_cannot_be_switched_off(daily: Callable[..., Any], tiny: 
     done = daily([*tiny, "--families", "naive"], RAY_AUTH_MODE="disabled")
     assert done.returncode == 4
     assert "RAY_AUTH_MODE" in done.stderr
+
+
+def test_heat_stops_the_fits_and_a_cool_machine_goes_on(
+    start_daily: Callable[..., subprocess.Popen[str]],
+    tiny: list[str],
+    store: Path,
+    tmp_path: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    heat = tmp_path / "heat"
+    heat.write_text("50")
+    options = [*tiny, "--families", "naive,lightgbm", "--folds.num_folds", "1", "--params.lightgbm.num_rounds", "4000"]
+    options += ["--params.lightgbm.early_stopping_rounds", "4000"]
+    with start_daily(options, RAYTRAIN_HEAT_FILE=str(heat)) as process:
+        wait_for(lambda: len(finished(store)) >= 2 and any(inflight(store)), process)
+        heat.write_text("97")
+        wait_for(lambda: not any(inflight(store)), process)
+        time.sleep(3)
+        hot = finished(store)
+        assert not any(inflight(store)), "nothing is started while it is hot"
+        heat.write_text("60")
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    told = (store / "latest" / "story-1.jsonl").read_text()
+    assert told.count('"AskStop"') == told.count('"FitStopped"') > 0
+    assert len(hot) < summary()["fits"]["total"]
+    assert summary()["fits"]["failed"] == 0
+
+
+def test_a_worker_that_stands_still_is_killed_and_the_others_finish(
+    start_daily: Callable[..., subprocess.Popen[str]],
+    tiny: list[str],
+    store: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    options = [*tiny, "--families", "naive,lightgbm", "--folds.num_folds", "1", "--cluster.timeout_s", "15"]
+    options += ["--params.lightgbm.num_rounds", "2000", "--params.lightgbm.early_stopping_rounds", "2000"]
+    with start_daily(options) as process:
+        pid = min(wait_for(lambda: _training(store), process))
+        # A stopped process heeds nothing but SIGKILL, like a hang in native code.
+        os.kill(pid, signal.SIGSTOP)
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 3, out + err
+    assert summary()["fits"]["timeout"] == 1
+    assert summary()["fits"]["ok"] == summary()["fits"]["total"] - 1
+    assert not psutil.pid_exists(pid)

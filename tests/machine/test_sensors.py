@@ -7,7 +7,10 @@ import pytest
 from raytrain.machine.sensors import (
     HEAT_FILE,
     Heat,
+    Memory,
+    MemoryTrend,
     SleepWatch,
+    Thermostat,
     find_heat_sensor,
     heat_of_degrees,
     memory,
@@ -202,3 +205,73 @@ def test_setting_the_clock_right_is_no_sleep(step):
 
 def test_the_real_clocks_agree_while_awake():
     assert SleepWatch().slept_s() == 0
+
+
+@pytest.mark.parametrize(
+    ("degrees", "levels"),
+    [
+        ((60, 86, 84, 80, 79.9), ("ok", "shrink", "shrink", "shrink", "watch")),
+        ((96, 90, 85, 84.9, 79), ("stop", "stop", "stop", "shrink", "watch")),
+        ((96, 60), ("stop", "ok")),
+        ((80, 84, 70), ("watch", "watch", "watch")),
+        ((96, None, None, 75), ("stop", "shrink", "shrink", "watch")),
+        ((86, None, 60, None), ("shrink", "shrink", "ok", "unknown")),
+    ],
+)
+def test_hot_is_left_later_than_it_is_entered(degrees, levels):
+    thermostat = Thermostat()
+    heats = [thermostat.judge(heat_of_degrees(one, "macmon")) for one in degrees]
+    assert tuple(heat.level for heat in heats) == levels
+    assert heats[0].degrees == degrees[0]
+
+
+def test_pressure_levels_are_left_below_the_level_at_which_they_were_entered():
+    def heat(pressure):
+        levels = ("ok", "watch", "shrink", "stop")
+        return Heat(level=levels[pressure], pressure=pressure, source="notifyutil")
+
+    thermostat = Thermostat()
+    assert [thermostat.judge(heat(pressure)).level for pressure in (3, 2, 1, 2, 1, 0)] == [
+        "stop",
+        "stop",
+        "watch",
+        "shrink",
+        "watch",
+        "ok",
+    ]
+
+
+def seen(pressure, available=8.0, swap=0.0):
+    return Memory(
+        total_bytes=16 * GIB,
+        available_bytes=int(available * GIB),
+        swap_used_bytes=int(swap * GIB),
+        pressure=pressure,
+    )
+
+
+@pytest.mark.parametrize(
+    ("looks", "strain"),
+    [
+        ([seen("normal"), seen("normal", available=2)], "normal"),
+        ([seen("normal"), seen("normal", swap=0.1)], "normal"),
+        ([seen("normal"), seen("normal", swap=0.2)], "warn"),
+        ([seen("unknown"), seen("unknown")], "unknown"),
+        ([seen("unknown"), seen("unknown", swap=1)], "warn"),
+        ([seen("warn"), seen("warn")], "warn"),
+        ([seen("warn", available=1.5), seen("warn", available=1.0)], "rising"),
+        ([seen("warn", available=1.0), seen("warn", available=1.5)], "warn"),
+        ([seen("warn", swap=1), seen("warn", swap=1.2)], "rising"),
+        ([seen("warn", swap=2), seen("warn", swap=1)], "warn"),
+        ([seen("normal"), seen("critical", swap=1)], "critical"),
+    ],
+)
+def test_memory_that_gets_shorter_is_worse_than_memory_that_is_short(looks, strain):
+    trend = MemoryTrend()
+    assert [trend.judge(look, at) for at, look in enumerate(looks)][-1] == strain
+
+
+def test_growth_is_forgotten_after_a_while():
+    trend = MemoryTrend()
+    strains = [trend.judge(seen("warn", swap=swap), at) for at, swap in ((0, 1), (5, 2), (10, 2), (15.1, 2), (99, 2))]
+    assert strains == ["warn", "rising", "rising", "warn", "warn"]

@@ -1,4 +1,15 @@
-from raytrain.schedule.words import Finished, FitFailed, ReleaseSlot, Settings, Start, ThermalChanged
+from raytrain.schedule.words import (
+    EndIdle,
+    Finished,
+    FitFailed,
+    IdleMeasured,
+    MemoryChanged,
+    ReleaseSlot,
+    Reserve,
+    Settings,
+    Start,
+    ThermalChanged,
+)
 
 
 def test_the_slot_takes_a_host_core_and_the_other_is_left_for_trees(make_state, make_task, finish):
@@ -78,7 +89,7 @@ def test_idle_slots_are_let_go_when_nothing_may_start(make_state, make_task, fin
     state.start(0.0)
     state.handle(ThermalChanged(at=1.0, level="stop"))
     assert finish(state, "a") == [ReleaseSlot(0)]
-    assert state.handle(ThermalChanged(at=2.0, level="ok")) == [Start("b", "slot", "torch", 1, 0)]
+    assert state.handle(ThermalChanged(at=2.0, level="ok")) == [Reserve(0), Start("b", "slot", "torch", 1, 0)]
 
 
 def test_smaller_fits_go_past_one_that_waits_for_memory_but_not_for_ever(
@@ -126,7 +137,7 @@ def test_a_slot_fit_that_waits_for_its_host_cores_is_not_starved_by_trees(
     assert started(state.start(0.0)) == ["first", "c0", "c1"]
     assert started(finish(state, "first", "c0")) == ["c2", "c3"]
     assert started(finish(state, "c1")) == []
-    assert state.handle(ThermalChanged(at=2.0, level="shrink")) == []
+    assert started(state.handle(ThermalChanged(at=2.0, level="shrink"))) == []
     assert started(finish(state, "c2", "c3")) == ["c4"], "the slot cannot start on so few cores, so trees go on"
     assert started(state.handle(ThermalChanged(at=3.0, level="ok"))) == ["s"]
 
@@ -165,3 +176,58 @@ def test_an_urgent_slot_fit_goes_before_priority_turns_and_the_engine_that_holds
     state.handle(ThermalChanged(at=2.0, level="shrink"))
     assert finish(state, "t1") == [ReleaseSlot(0), Start("k", "slot", "keras", 1, 0)]
     assert started(finish(state, "k")) == ["tree"]
+
+
+def test_idle_processes_are_ended_when_a_fit_needs_their_memory_and_not_before(
+    make_state, make_task, make_capacity, finish
+):
+    tasks = [
+        make_task("a", memory_bytes=60),
+        make_task("b", memory_bytes=30, after=("a",)),
+        make_task("c", after=("b",)),
+    ]
+    state = make_state([*tasks, make_task("d", memory_bytes=90, after=("c",))], make_capacity(cores=1, slots=0))
+    state.start(0.0)
+    assert state.handle(IdleMeasured(at=1.0, memory_bytes=40)) == []
+    assert finish(state, "a") == [Start("b", "cores", "native", 1)], "60 of 100 bytes are left beside them"
+    assert finish(state, "b", "c") == [
+        Start("c", "cores", "native", 1),
+        EndIdle(),
+        Start("d", "cores", "native", 1),
+    ]
+
+
+def test_idle_processes_are_ended_for_the_slot_too(make_state, make_task, make_capacity, finish):
+    tasks = [make_task("a"), make_task("s", lane="slot", memory_bytes=90, after=("a",))]
+    state = make_state(tasks, make_capacity())
+    state.start(0.0)
+    state.handle(IdleMeasured(at=1.0, memory_bytes=20))
+    assert finish(state, "a") == [EndIdle(), Start("s", "slot", "torch", 1, 0)]
+
+
+def test_idle_processes_are_kept_when_ending_them_would_not_be_enough(make_state, make_task, make_capacity, finish):
+    tasks = [
+        make_task("a", memory_bytes=50, work_s=9),
+        make_task("b", memory_bytes=20),
+        make_task("c", memory_bytes=60),
+    ]
+    state = make_state(tasks, make_capacity(cores=2, slots=0))
+    state.start(0.0)
+    assert state.handle(IdleMeasured(at=1.0, memory_bytes=20)) == []
+    assert finish(state, "b") == []
+    assert finish(state, "a") == [Start("c", "cores", "native", 1)]
+
+
+def test_idle_processes_that_take_more_than_there_is_stop_nothing(make_state, make_task, make_capacity, finish):
+    state = make_state([make_task("a"), make_task("b", after=("a",))], make_capacity(cores=1, slots=0))
+    state.start(0.0)
+    assert state.handle(IdleMeasured(at=1.0, memory_bytes=500)) == []
+    assert finish(state, "a") == [EndIdle(), Start("b", "cores", "native", 1)]
+
+
+def test_idle_processes_are_ended_when_the_machine_runs_short(make_state, make_task):
+    state = make_state([make_task("a")])
+    state.start(0.0)
+    state.handle(IdleMeasured(at=1.0, memory_bytes=20))
+    assert state.handle(MemoryChanged(at=2.0, level="warn")) == [EndIdle()]
+    assert state.handle(MemoryChanged(at=3.0, level="warn")) == [], "they are gone"

@@ -1,5 +1,9 @@
 """Random lives of a state: whatever happens, in whatever order, the invariants hold and the run comes to its end."""
 
+import random
+from collections import Counter
+
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -9,13 +13,18 @@ from raytrain.schedule.story import decisions, entry, opening, replay
 from raytrain.schedule.words import (
     AskStop,
     Capacity,
+    EndIdle,
     Finished,
+    FitBegan,
     FitFailed,
     FitFinished,
+    FitMeasured,
     FitStopped,
+    IdleMeasured,
     Kill,
     MemoryChanged,
     ReleaseSlot,
+    Reserve,
     Settings,
     Start,
     StopRequested,
@@ -39,7 +48,11 @@ SETTINGS = st.builds(
     recycle_after=st.integers(1, 4),
     turn_fits=st.integers(1, 3),
     max_passed=st.integers(1, 4),
+    max_yields=st.integers(1, 3),
+    relief_s=st.integers(1, 3),
 )
+HEAT = ("ok", "watch", "shrink", "stop", "unknown")
+MEMORY = ("normal", "warn", "rising", "critical", "unknown")
 
 
 @st.composite
@@ -76,6 +89,8 @@ class RandomLives(RuleBasedStateMachine):
         self.now_s = 0.0
         self.running, self.slots = {}, {}
         self.asked, self.killed = set(), set()
+        self.starts = Counter()
+        self.tokens = self.idle_bytes = 0
         self.num_finished_told = 0
         self.lines = list(opening(self.state))
         self.tell(Tick(at=0.0))
@@ -101,27 +116,57 @@ class RandomLives(RuleBasedStateMachine):
             case AskStop(key=key):
                 assert key in self.running and key not in self.asked
                 self.asked.add(key)
+            case Reserve(tokens=tokens):
+                assert tokens != self.tokens and 0 <= tokens <= self.capacity.cores
+                self.tokens = tokens
+            case EndIdle():
+                assert self.idle_bytes
+                self.idle_bytes = 0
             case Finished():
                 self.num_finished_told += 1
-                assert not self.running and not self.slots
+                assert not self.running and not self.slots and not self.tokens
 
     def begin_fit(self, start):
         assert start.key not in self.running, "started while it runs"
         assert start.key not in self.state.done
         assert all(start.slot is None or start.slot != other.slot for other in self.running.values())
         self.running[start.key] = start
+        self.starts[start.key] += 1
+        patience = self.state.settings
+        assert self.starts[start.key] <= max(patience.max_tries, patience.oom_tries) + patience.max_yields
         if start.slot is not None:
             assert self.slots.setdefault(start.slot, start.engine) == start.engine, "a slot of another engine"
         threads = sum(other.threads for other in self.running.values() if other.slot is None)
         assert threads + len(self.slots) * self.capacity.slot_host_cores <= self.capacity.cores
         assert len(self.slots) <= self.capacity.slots
-        assert sum(self.state.tasks[key].memory_bytes for key in self.running) <= self.capacity.memory_bytes
+        memory_bytes = sum(self.state.tasks[key].memory_bytes for key in self.running)
+        assert memory_bytes + self.idle_bytes <= self.capacity.memory_bytes
 
     def some_running(self, data):
         key = data.draw(st.sampled_from(sorted(self.running)))
+        self.gone(key)
+        return key
+
+    def gone(self, key):
         del self.running[key]
         self.killed.discard(key)
-        return key
+        self.asked.discard(key)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def begin_one(self, data):
+        self.tell(FitBegan(at=self.now_s, key=data.draw(st.sampled_from(sorted(self.running)))))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), memory_bytes=st.integers(0, 20))
+    def measure(self, data, memory_bytes):
+        key = data.draw(st.sampled_from(sorted(self.running)))
+        self.tell(FitMeasured(at=self.now_s, key=key, memory_bytes=memory_bytes))
+
+    @rule(memory_bytes=st.integers(0, 20))
+    def measure_idle(self, memory_bytes):
+        self.idle_bytes = memory_bytes
+        self.tell(IdleMeasured(at=self.now_s, memory_bytes=memory_bytes))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -139,14 +184,14 @@ class RandomLives(RuleBasedStateMachine):
     @rule(data=st.data())
     def stop_one(self, data):
         key = data.draw(st.sampled_from(sorted(self.asked & self.running.keys())))
-        del self.running[key]
+        self.gone(key)
         self.tell(FitStopped(at=self.now_s, key=key))
 
-    @rule(level=st.sampled_from(["ok", "watch", "shrink", "stop", "unknown"]))
+    @rule(level=st.sampled_from(HEAT))
     def heat(self, level):
         self.tell(ThermalChanged(at=self.now_s, level=level))
 
-    @rule(level=st.sampled_from(["normal", "warn", "critical", "unknown"]))
+    @rule(level=st.sampled_from(MEMORY))
     def press(self, level):
         self.tell(MemoryChanged(at=self.now_s, level=level))
 
@@ -167,7 +212,8 @@ class RandomLives(RuleBasedStateMachine):
         self.tell(ThermalChanged(at=self.now_s, level="ok"))
         self.tell(MemoryChanged(at=self.now_s, level="normal"))
         while self.running:
-            key, _ = self.running.popitem()
+            key = next(iter(self.running))
+            self.gone(key)
             self.tell(FitFinished(at=self.now_s, key=key, wall_s=1.0, cpu_s=1.0, peak_memory_bytes=1))
         assert self.num_finished_told == 1
         assert len(self.state.done) + len(self.state.failed) + len(self.state.skipped) == len(self.state.tasks)
@@ -176,5 +222,70 @@ class RandomLives(RuleBasedStateMachine):
 
 TestRandomLives = RandomLives.TestCase
 TestRandomLives.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=300, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def _long_plan(number):
+    rng = random.Random(number)
+    for at in range(3000):
+        lane = rng.choice(["cores", "cores", "slot"])
+        yield Task(
+            key=f"k{at}",
+            label=f"k{at}",
+            family="f",
+            engine=rng.choice(["native", "torch", "keras"]),
+            lane=lane,
+            work_s=rng.lognormvariate(0, 2),
+            memory_bytes=rng.randint(0, 40),
+            max_threads=rng.randint(1, 4) if lane == "cores" else 1,
+            after=tuple({f"k{rng.randrange(at)}" for _ in range(2)}) if at and rng.random() < 0.3 else (),
+            deadline_s=rng.choice([None, 3.0]),
+        )
+
+
+def _something_happens(rng, at, state):
+    """An event that can be true; mostly fits that end well, or the machine would be hot and full for ever."""
+    kinds = {"fit": 75, "heat": 3, "memory": 3, "idle": 4, "time": 15}
+    (kind,) = rng.choices(list(kinds), list(kinds.values()))
+    if kind == "fit" and state.running:
+        return _something_happens_to(rng.choice(list(state.running)), rng, at, state)
+    if kind == "heat" or (not state.running and state.governors.thermal == "stop"):
+        return ThermalChanged(at=at, level=rng.choice(HEAT))
+    if kind == "memory" or not state.running:
+        return MemoryChanged(at=at, level=rng.choice(MEMORY))
+    return IdleMeasured(at=at, memory_bytes=rng.randint(0, 100)) if kind == "idle" else Tick(at=at)
+
+
+def _something_happens_to(key, rng, at, state):
+    fate = rng.random()
+    if fate < 0.15:
+        return FitBegan(at=at, key=key)
+    if fate < 0.25:
+        return FitMeasured(at=at, key=key, memory_bytes=rng.randint(0, 60))
+    if state.running[key].asked and fate < 0.6:
+        return FitStopped(at=at, key=key)
+    if fate < 0.9:
+        return FitFinished(at=at, key=key, wall_s=1.0, cpu_s=1.0, peak_memory_bytes=1)
+    return FitFailed(at=at, key=key, reason=rng.choice(["error", "crash", "oom", "timeout"]))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_long_life_loses_nothing_does_nothing_twice_and_ends(number):
+    rng = random.Random(number)
+    state = State(_long_plan(number), Capacity(cores=8, slots=2, memory_bytes=100), settings=Settings(max_passed=8))
+    finished, starts = Counter(), Counter()
+    event, steps = Tick(at=0.0), 0
+    while state.num_unfinished:
+        starts.update(one.key for one in state.handle(event) if isinstance(one, Start))
+        finished.update([event.key] if isinstance(event, FitFinished) else [])
+        if steps % 200 == 0:
+            state.validate()
+        steps += 1
+        assert steps < 60_000, f"{state.num_unfinished} fits are starved"
+        event = _something_happens(rng, steps / 4, state)
+    state.validate()
+    assert finished == Counter(state.done)
+    assert len(state.done) + len(state.failed) + len(state.skipped) == 3000
+    most = max(state.settings.max_tries, state.settings.oom_tries) + state.settings.max_yields
+    assert max(starts.values()) <= most

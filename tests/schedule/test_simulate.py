@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from raytrain.schedule.policy import Policy
 from raytrain.schedule.simulate import lower_bounds, simulate
-from raytrain.schedule.words import Capacity, Task
+from raytrain.schedule.words import CannotFit, Capacity, Settings, Task
 
 
 def _task(key, work_s, lane="cores", **fields):
@@ -75,7 +75,7 @@ def test_lanes_that_overlap_beat_one_after_the_other():
 def test_longest_first_beats_shortest_first():
     class ShortestFirst(Policy):
         def rank(self, task):
-            return (-task.priority, task.work_s, task.group)
+            return (0, 0, "", task.work_s)
 
     tasks = [*(_task(n, 1) for n in range(4)), _task("long", 4)]
     assert simulate(tasks, _capacity(2)).makespan_s == 4.0
@@ -124,3 +124,67 @@ def test_the_cost_of_a_fit_does_not_grow_with_their_number():
 
     few = min(seconds_per_fit(1_000) for _ in range(3))
     assert seconds_per_fit(50_000) < 5 * few
+
+
+@settings(deadline=None)
+@given(plans(), st.integers(1, 4), st.integers(1, 4))
+def test_no_fit_spans_nodes_and_no_node_holds_more_than_it_has(tasks, cores, nodes):
+    capacity = _capacity(cores, 1, 60)
+    done = simulate(tasks, capacity, nodes=nodes)
+    by_key = {task.key: task for task in tasks}
+    assert sorted(placed.key for placed in done.timeline) == sorted(by_key)
+    for moment in {placed.start_s for placed in done.timeline}:
+        now = [placed for placed in done.timeline if placed.start_s <= moment < placed.end_s]
+        for node in range(nodes):
+            here = [placed for placed in now if placed.node == node]
+            assert sum(placed.threads for placed in here) <= cores
+            assert sum(by_key[placed.key].memory_bytes for placed in here) <= 60
+            assert sum(placed.lane == "slot" for placed in here) <= 1
+
+
+@settings(deadline=None)
+@given(plans(), st.integers(1, 4))
+def test_one_node_is_the_machine(tasks, cores):
+    capacity = _capacity(cores, 1, 60)
+    assert simulate(tasks, capacity, nodes=1) == simulate(tasks, capacity)
+
+
+def test_eight_nodes_are_eight_times_as_fast_at_bulk_work():
+    tasks = [_task(n, 10) for n in range(640)]
+    done = [simulate(tasks, _capacity(4), nodes=nodes) for nodes in (1, 8)]
+    assert done[0].makespan_s == 8 * done[1].makespan_s
+    assert {placed.node for placed in done[1].timeline} == set(range(8))
+
+
+def test_two_halves_are_no_whole():
+    wide = _task("wide", 8, max_threads=4)
+    assert simulate([wide], _capacity(4)).makespan_s == 2.0
+    assert simulate([wide], _capacity(2), nodes=2).makespan_s == 4.0
+    with pytest.raises(CannotFit, match=r"the machine gives 0\.00 GiB"):
+        simulate([_task("large", 1, memory_bytes=1500)], _capacity(2), nodes=2)
+
+
+def test_a_fit_waits_for_a_node_although_the_cluster_has_room():
+    tasks = [*(_task(f"small{n}", 10, memory_bytes=600) for n in range(2)), _task("large", 5, memory_bytes=700)]
+    done = simulate(tasks, _capacity(2), nodes=2)
+    assert {placed.key: placed.start_s for placed in done.timeline}["large"] == 10.0
+    assert simulate(tasks, _capacity(4, memory_bytes=2000)).makespan_s == 10.0
+
+
+def test_a_new_process_makes_its_first_fit_late_and_no_other():
+    tasks = [_task(n, 10) for n in range(4)]
+    done = simulate(tasks, _capacity(2), starts=lambda engine: 3.0 if engine == "native" else 99.0)
+    assert done.makespan_s == 23.0
+    assert sorted(placed.start_s for placed in done.timeline) == [3.0, 3.0, 13.0, 13.0]
+
+
+def test_the_slot_pays_for_every_process_that_it_gets():
+    tasks = [_task(n, 10, "slot") for n in range(4)]
+    done = simulate(tasks, _capacity(2), settings=Settings(recycle_after=2), starts=lambda _: 3.0)
+    assert done.makespan_s == 46.0
+
+
+def test_another_width_is_another_process():
+    tasks = [_task("bulk1", 10), _task("bulk2", 10), _task("tail", 4, max_threads=2, after=("bulk1", "bulk2"))]
+    done = simulate(tasks, _capacity(2), starts=lambda _: 3.0)
+    assert done.makespan_s == 3.0 + 10.0 + 3.0 + 2.0

@@ -6,11 +6,13 @@ from raytrain.schedule.words import (
     AskStop,
     Failed,
     Finished,
+    FitBegan,
     FitFailed,
     FitStopped,
     Kill,
     MemoryChanged,
     ReleaseSlot,
+    Reserve,
     Settings,
     Skipped,
     Start,
@@ -99,7 +101,9 @@ def test_what_waits_for_a_failed_fit_is_skipped_and_the_rest_goes_on(make_state,
 
 def test_a_fit_over_its_deadline_is_killed_once(make_state, make_task):
     state = make_state([make_task("a", deadline_s=10.0), make_task("b")])
-    state.start(5.0)
+    state.start(0.0)
+    assert state.handle(Tick(at=99.0)) == [], "it waits for a process: strangers hold the cores"
+    state.handle(FitBegan(at=5.0, key="a"))
     assert state.handle(Tick(at=15.0)) == []
     assert state.handle(Tick(at=15.1)) == [Kill("a")]
     assert state.handle(Tick(at=16.0)) == []
@@ -110,7 +114,10 @@ def test_a_fit_over_its_deadline_is_killed_once(make_state, make_task):
 def test_a_fit_tried_again_has_its_whole_deadline(make_state, make_task):
     state = make_state([make_task("a", deadline_s=10.0)])
     state.start(0.0)
+    state.handle(FitBegan(at=0.0, key="a"))
     state.handle(_failed("a", "crash", at=8.0))
+    assert state.handle(Tick(at=17.0)) == []
+    state.handle(FitBegan(at=8.0, key="a"))
     assert state.handle(Tick(at=17.0)) == []
     assert state.handle(Tick(at=19.0)) == [Kill("a")]
 
@@ -143,9 +150,9 @@ def test_heat_halves_the_cores_then_admits_nothing_then_all_again(
 ):
     state = make_state([make_task(str(n)) for n in range(20)], make_capacity(cores=4, slots=0))
     assert len(started(state.start(0.0))) == 4
-    assert state.handle(ThermalChanged(at=1.0, level="shrink")) == []
+    assert state.handle(ThermalChanged(at=1.0, level="shrink")) == [Reserve(2)]
     assert [len(started(finish(state, key))) for key in ("0", "1", "2")] == [0, 0, 1]
-    state.handle(ThermalChanged(at=2.0, level="stop"))
+    assert AskStop("4") in state.handle(ThermalChanged(at=2.0, level="stop"))
     assert started(finish(state, "3", "4")) == []
     assert not state.running and state.num_unfinished == 15
     assert len(started(state.handle(ThermalChanged(at=3.0, level="unknown")))) == 4
@@ -156,11 +163,11 @@ def test_a_hot_machine_of_one_core_goes_on_until_told_to_stop(make_state, make_t
     assert started(state.handle(ThermalChanged(at=0.0, level="shrink"))) == ["a"]
 
 
-@pytest.mark.parametrize("level", ["warn", "critical"])
+@pytest.mark.parametrize("level", ["warn", "rising", "critical"])
 def test_memory_pressure_admits_nothing_new(make_state, make_task, finish, started, level):
     state = make_state([make_task(str(n)) for n in range(4)])
     state.start(0.0)
-    assert state.handle(MemoryChanged(at=1.0, level=level)) == []
+    assert started(state.handle(MemoryChanged(at=1.0, level=level))) == []
     assert started(finish(state, "0")) == []
     assert len(started(state.handle(MemoryChanged(at=2.0, level="normal")))) == 1
 

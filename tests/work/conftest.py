@@ -1,5 +1,7 @@
 """A small dataset of two unequal series, and fits of it that need no engine."""
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -110,3 +112,14 @@ def specs(plan: MakePlan) -> dict[tuple[str, str], FitSpec]:
 def store(tmp_path: Path) -> ResultStore:
     """An empty store."""
     return ResultStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def age() -> Callable[[Path], None]:
+    """Make a folder look as if nobody had used it for eight days."""
+
+    def made_old(folder: Path) -> None:
+        long_ago = time.time() - 8 * 86_400
+        os.utime(folder, (long_ago, long_ago))
+
+    return made_old

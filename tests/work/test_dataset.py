@@ -15,7 +15,7 @@ from raytrain.data import Frame
 from raytrain.data.frame import DATE
 from raytrain.features.build import FeaturesConfig, build
 from raytrain.features.preprocess import PreprocessConfig
-from raytrain.folds import Fold, FoldsConfig, walk_forward
+from raytrain.folds import Fold, FoldsConfig, latest, walk_forward
 from raytrain.work.dataset import UNKNOWN_DATE, Dataset
 
 AsFrame = Callable[[pl.DataFrame], Frame]
@@ -46,7 +46,7 @@ def test_what_is_built(dataset: Dataset, frame: Frame) -> None:
 
 def test_opened_arrays_are_the_saved_ones_mapped(dataset: Dataset, tmp_path: Path) -> None:
     opened = Dataset.open(dataset.save(tmp_path))
-    assert opened.meta == dataset.meta
+    assert (opened.meta, opened.name, dataset.name) == (dataset.meta, next(tmp_path.iterdir()).name, "")
     assert set(opened.arrays) == set(dataset.arrays)
     for name, array in dataset.arrays.items():
         assert isinstance(opened.arrays[name], np.memmap)
@@ -67,6 +67,16 @@ def test_saving_twice_writes_once(dataset: Dataset, tmp_path: Path) -> None:
     assert dataset.save(tmp_path) == folder
     assert (folder / "x.npy").stat().st_ino == inode
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_dataset_that_is_saved_again_counts_as_used(
+    dataset: Dataset, tmp_path: Path, age: Callable[[Path], None]
+) -> None:
+    folder = dataset.save(tmp_path)
+    age(folder)
+    before = folder.stat().st_mtime
+    dataset.save(tmp_path)
+    assert folder.stat().st_mtime > before
 
 
 def test_other_content_has_another_folder(
@@ -121,7 +131,8 @@ def test_the_future_changes_nothing_before_it(
     assert len(done) >= 9
 
     def seen(one: Dataset, rows: np.ndarray) -> list[object]:
-        facts: list[object] = [one.seen_hashes(done), one.x[rows].tobytes(), one.usable[rows].tobytes()]
+        facts: list[object] = [one.seen_hashes(every), one.path_hashes(every, "log"), one.block_hashes(done, ["log"])]
+        facts += [one.x[rows].tobytes(), one.usable[rows].tobytes()]
         for target in TARGETS:
             known = rows & (one.label_date(target) <= newest)
             facts += [one.y(target)[known].tobytes(), one.label_date(target)[known].tobytes()]
@@ -138,17 +149,53 @@ def test_the_future_changes_nothing_before_it(
 
 @settings(max_examples=25, deadline=None)
 @given(row=st.integers(0, 899), array=st.sampled_from(["x", "usable", "date"]))
-def test_seen_hashes_see_every_value_of_the_past(row: int, array: str, dataset: Dataset, folds: list[Fold]) -> None:
+def test_every_value_is_in_one_hash_or_the_other(row: int, array: str, dataset: Dataset, folds: list[Fold]) -> None:
+    """What a fit could have been trained on, and what its block is forecast from."""
     values = dataset.arrays[array].copy()
-    # One nanosecond later, not any other date: dates must go on rising.
-    changed = {"x": 7, "usable": ~dataset.usable[row], "date": dataset.date[row] + 1}
+    # One nanosecond earlier, not any other date: dates must go on rising.
+    changed = {"x": 7, "usable": ~dataset.usable[row], "date": dataset.date[row] - 1}
     values[row] = changed[array]
-    before, after = (
-        dataset.seen_hashes(folds),
-        Dataset(dataset.meta, dataset.arrays | {array: values}).seen_hashes(folds),
-    )
+    other = Dataset(dataset.meta, dataset.arrays | {array: values})
+    seen = [one.seen_hashes(folds) for one in (dataset, other)]
+    block = [one.block_hashes(folds) for one in (dataset, other)]
     for fold in folds:
-        assert (before[fold.name] != after[fold.name]) == (dataset.date[row] < fold.test_end), fold
+        date = dataset.date[row]
+        assert (seen[0][fold.name] != seen[1][fold.name]) == (date <= fold.cutoff), fold
+        assert (block[0][fold.name] != block[1][fold.name]) == (fold.cutoff < date < fold.test_end), fold
+
+
+def test_a_fold_that_starts_on_its_cutoff_has_a_block(dataset: Dataset, frame: Frame) -> None:
+    """The newest row is known when its forecast is made, but what it knows ahead is nobody's training."""
+    newest = latest(frame.table[DATE], FoldsConfig())
+    table = np.zeros((905, 1), dtype=np.float32)
+    looking = [
+        Dataset(dataset.meta, dataset.arrays | {"ahead": values, "ahead_at": np.arange(900)})
+        for values in (table, np.where(np.arange(905)[:, None] == 900, np.float32(1), table))
+    ]
+    seen, path, block = (
+        {str(hashes) for hashes in found}
+        for found in (
+            [one.seen_hashes([newest]) for one in looking],
+            [one.path_hashes([newest], "log", 5) for one in looking],
+            [one.block_hashes([newest], ["log"], 5) for one in looking],
+        )
+    )
+    assert (len(seen), len(path), len(block)) == (1, 1, 2)
+
+
+def test_what_training_rows_know_ahead_is_hashed_and_no_more(dataset: Dataset, folds: list[Fold]) -> None:
+    """Training rows lie so far back that the rows ahead of them were known at the cut-off."""
+    steps, (fold, *_), table = 5, folds, np.zeros((905, 1), dtype=np.float32)
+    known = np.flatnonzero((dataset.series == 0) & (dataset.date <= fold.cutoff))
+    hashes = []
+    for row in (None, known[-1], known[-1] + 1):
+        changed = table.copy()
+        if row is not None:
+            changed[row] = 1
+        arrays = dataset.arrays | {"ahead": changed, "ahead_at": np.arange(900)}
+        hashes.append(Dataset(dataset.meta, arrays).path_hashes([fold], "log", steps))
+    assert hashes[0] != hashes[1]
+    assert hashes[0] == hashes[2]
 
 
 @pytest.mark.parametrize("kept", [[0], [2], [1, 2], [2, 0, 1]])
@@ -167,7 +214,9 @@ def test_a_series_that_begins_later_does_not_touch_the_past(
     months = walk_forward(table["date"], FoldsConfig(test_span="1mo", num_folds=16))
     before, after = alone.seen_hashes(months), dataset.seen_hashes(months)
     same = [fold.name for fold in months if before[fold.name] == after[fold.name]]
-    assert same == ["2019-02-01", "2019-03-01"], "B begins on 2019-04-11"
+    assert same == ["2019-02-01", "2019-03-01", "2019-04-01"], "B begins on 2019-04-11"
+    same = [fold.name for fold in months if alone.series_hash(fold) == dataset.series_hash(fold)]
+    assert same == ["2019-02-01", "2019-03-01"], "it is forecast in the block of 2019-04-01"
 
 
 @pytest.mark.parametrize("changes", [{"known": [2]}, {"categories": {"other_z_10": ["a"]}}])
@@ -180,7 +229,7 @@ def test_what_is_configured_is_in_the_hash(changes: dict[str, Any], dataset: Dat
 def test_the_path_and_what_is_known_ahead_are_hashed_apart(dataset: Dataset, folds: list[Fold]) -> None:
     before = dataset.path_hashes(folds, "log")
     moved = dataset.arrays["change-log"].copy()
-    moved[np.flatnonzero(dataset.date < folds[-1].test_end)[-1]] += 1e-9
+    moved[np.flatnonzero(dataset.date <= folds[-1].cutoff)[-1]] += 1e-9
     after = Dataset(dataset.meta, dataset.arrays | {"change-log": moved}).path_hashes(folds, "log")
     assert [after[fold.name] == before[fold.name] for fold in folds] == [True, True, False]
     assert dataset.seen_hashes(folds) == Dataset(dataset.meta, dataset.arrays | {"change-log": moved}).seen_hashes(

@@ -134,3 +134,32 @@ def test_sweep_forgets_the_dead_of_this_host_only(tmp_path: Path) -> None:
 def test_sweeping_an_empty_store_makes_nothing(tmp_path: Path) -> None:
     inflight.sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fit_has_begun_when_a_process_works_on_it(tmp_path: Path) -> None:
+    assert not inflight.has_begun(tmp_path, "fit")
+    with worker(tmp_path) as process:
+        assert inflight.has_begun(tmp_path, "fit")
+        process.kill()
+    inflight.clear(tmp_path, "fit")
+    assert not inflight.has_begun(tmp_path, "fit")
+
+
+def test_what_the_process_of_a_fit_takes_is_known_on_this_host_while_it_lives(tmp_path: Path) -> None:
+    assert inflight.resident_bytes(tmp_path, "fit") is None
+    with worker(tmp_path) as process:
+        taken = inflight.resident_bytes(tmp_path, "fit")
+        rewrite(tmp_path, host="elsewhere")
+        assert inflight.resident_bytes(tmp_path, "fit") is None
+        process.kill()
+    assert taken is not None and taken > 2**20
+    assert inflight.resident_bytes(tmp_path, "fit") is None
+
+
+def test_a_stop_that_came_after_the_end_is_cleared_for_the_next_try(tmp_path: Path) -> None:
+    with Inflight.enter(tmp_path, "fit"):
+        pass
+    inflight.ask_stop(tmp_path, "fit")
+    inflight.clear(tmp_path, "fit")
+    with Inflight.enter(tmp_path, "fit") as again:
+        assert not again.should_stop()

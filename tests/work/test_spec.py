@@ -28,8 +28,10 @@ SPEC = FitSpec(
     device="cpu",
     features_hash="f0",
     labels_hash="f1",
+    block_hash="f4",
+    series_hash="f5",
 )
-KEY = "6cf0bb2a1cb9c5bf674a13de2630fc62"
+KEY = "8e0168762d9d08f5e00a796714fe14e5"
 
 OTHERS: dict[str, list[Any]] = {
     "family": ["lightgbm"],
@@ -44,6 +46,8 @@ OTHERS: dict[str, list[Any]] = {
     "device": ["mps", "cuda"],
     "features_hash": ["f2"],
     "labels_hash": ["f2"],
+    "block_hash": ["f2"],
+    "series_hash": ["f2"],
     "path_hash": ["f3"],
     "preprocess": ['{"scale":"robust"}'],
     "members": [("k1",), ("k1", "k2")],
@@ -75,6 +79,23 @@ def test_every_part_changes_the_key() -> None:
     specs = [replace(SPEC, **{name: value}) for name, values in OTHERS.items() for value in values]
     keys = [SPEC.key, *(spec.key for spec in specs)]
     assert len(set(keys)) == len(keys)
+
+
+FORECAST_ONLY = {"block_hash": 1, "fold": 3}
+"""Part -> how many of its changes above leave the trained model as it is: where a block lies and what it holds."""
+
+
+def test_what_could_change_the_model_changes_its_key() -> None:
+    single = {name: values for name, values in OTHERS.items() if name != "members"}
+    for name, values in single.items():
+        same = sum(replace(SPEC, **{name: value}).train_key == SPEC.train_key for value in values)
+        assert same == FORECAST_ONLY.get(name, 0), name
+    moved = replace(SPEC, fold=replace(FOLD, name="later", test_start=13, test_end=30), block_hash="f9")
+    assert moved.train_key == SPEC.train_key != ""
+
+
+def test_a_mixture_of_forecasts_has_no_model_to_keep() -> None:
+    assert replace(SPEC, members=("k1",)).train_key == ""
 
 
 @st.composite

@@ -195,3 +195,16 @@ def test_sweep_takes_what_dead_writers_left_and_nothing_else(written: ResultStor
     assert written.sweep() == 2
     assert [folder.exists() for folder in (*gone, *kept)] == [False, False, True, True, True]
     assert written.finished([KEY]) == {KEY}
+
+
+@pytest.mark.parametrize("place", ["checkpoints/k", "prepared/d", "models/ab/m"])
+def test_what_can_be_made_again_goes_after_a_week(
+    place: str, written: ResultStore, age: Callable[[Path], None]
+) -> None:
+    old, new = written.root / place, written.root / f"{place}2"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    age(old)
+    age(written.folder(KEY))
+    assert written.sweep() == 1
+    assert (old.exists(), new.exists(), written.has(KEY)) == (False, True, True)
