@@ -7,9 +7,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from raytrain.engines.base import Needs, Range, Shape, Space
-from raytrain.engines.epochs import NetParams, NetShape, expected_epochs
+from raytrain.engines.epochs import NetParams, NetShape, expected_steps
+from raytrain.engines.keras_layers import dense_stack, one_hot_codes
+from raytrain.engines.keras_loop import Net, Part, RowLoss
 from raytrain.engines.net_family import NetFamily
 
+# Of the leaky rectifiers, for negative values.
 _SLOPE = 0.2
 
 
@@ -19,7 +22,7 @@ class GANParams(NetParams):
     hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field((64, 32), min_length=1)
     """Units of each hidden layer, of the generator and of the discriminator."""
     num_noise: int = Field(8, ge=1, le=4096)
-    """Random numbers from which a sample is made, at least one for each output."""
+    """Random numbers from which a sample is made."""
     num_drawn: int = Field(8, ge=1, le=4096)
     """Samples of each row that the discriminator is shown in a step."""
     num_samples: int = Field(200, ge=10, le=100_000)
@@ -55,11 +58,11 @@ class GAN(NetFamily[GANParams]):
         others = sum(above * below for above, below in pairwise((*params.hidden, shape.outputs)))
         # A forecast of a row kept aside is one pass over many samples; a step is about eight over a few.
         samples = params.num_drawn + params.valid_share * params.num_samples / 8
-        epoch_s = 4e-3 * shape.rows / params.batch_size + 0.25e-9 * shape.rows * (first + samples * others)
+        step_s = 4e-3 + 0.25e-9 * params.batch_size * (first + samples * others)
         values = params.batch_size * sum(params.hidden) * (48 * params.num_drawn + 8 * params.num_samples)
         return Needs(
             memory_bytes=50 * 2**20 + shape.table_bytes + 88 * (first + others) + values,
-            work=1.5 + expected_epochs(params) * epoch_s,
+            work=1.5 + expected_steps(params, shape.rows) * step_s,
         )
 
     @classmethod
@@ -72,10 +75,8 @@ class GAN(NetFamily[GANParams]):
             "learning_rate": Range(1e-4, 1e-2, log=True),
         }
 
-    def build(self, shape: NetShape) -> Any:
+    def build(self, shape: NetShape) -> Net:
         import keras
-
-        from raytrain.engines.keras_loop import Net, Part
 
         generator, discriminator = self._generator(shape), self._discriminator(shape)
         noise = keras.random.SeedGenerator()
@@ -93,10 +94,9 @@ class GAN(NetFamily[GANParams]):
 
         x, noise = keras.Input((shape.num_features,)), keras.Input((None, self.params.num_noise))
         first, *others = self.params.hidden
-        hidden = layers.Activation("gelu")(_joined(layers.Dense(first)(x), layers.Dense(first)(noise)))
-        hidden = layers.Dropout(self.params.dropout)(hidden)
-        for units in others:
-            hidden = layers.Dropout(self.params.dropout)(layers.Dense(units, activation="gelu")(hidden))
+        joined = _joined(layers.Dense(first)(one_hot_codes(x, shape)), layers.Dense(first)(noise))
+        hidden = layers.Dropout(self.params.dropout)(layers.Activation("gelu")(joined))
+        hidden = dense_stack(hidden, others, self.params.dropout)
         start = layers.Dense(shape.num_outputs, use_bias=False, kernel_initializer="orthogonal")(noise)
         learned = layers.Dense(shape.num_outputs, kernel_initializer="zeros")(hidden)
         return keras.Model([x, noise], layers.Add()([start, learned]))
@@ -111,7 +111,7 @@ class GAN(NetFamily[GANParams]):
 
         x, sample = keras.Input((shape.num_features,)), keras.Input((None, shape.num_outputs))
         first, *others = self.params.hidden
-        hidden = layers.LeakyReLU(_SLOPE)(_joined(dense(first)(x), dense(first)(sample)))
+        hidden = layers.LeakyReLU(_SLOPE)(_joined(dense(first)(one_hot_codes(x, shape)), dense(first)(sample)))
         for units in others:
             hidden = layers.LeakyReLU(_SLOPE)(dense(units)(hidden))
         return keras.Model([x, sample], dense(1)(hidden)[..., 0])
@@ -137,7 +137,7 @@ def _joined(features: Any, samples: Any) -> Any:
     return layers.Add()([layers.Reshape((1, features.shape[-1]))(features), samples])
 
 
-def _losses(generator: Any, discriminator: Any, drawn: tuple[int, int], noise: Any) -> tuple[Any, Any]:
+def _losses(generator: Any, discriminator: Any, drawn: tuple[int, int], noise: Any) -> tuple[RowLoss, RowLoss]:
     """The row losses of the discriminator and of the generator."""
     import keras
     from keras import ops

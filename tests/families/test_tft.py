@@ -154,7 +154,7 @@ def test_it_learns_from_the_past_the_path_and_the_calendar_ahead() -> None:
         return replace(data, y=np.stack([changes, middle + 0.1 * noise], axis=1).astype(np.float32))
 
     data = plant(make_data())
-    params = QUICK.model_copy(update={"num_epochs": 25, "batch_size": 16, "learning_rate": 0.02, "dropout": 0.0})
+    params = QUICK.model_copy(update={"num_epochs": 16, "batch_size": 16, "learning_rate": 0.02, "dropout": 0.0})
     predicted = TFT(params).fit(data, CONTEXT).predict(data.x)[:, 1]
     y = data.y[:, 1:]
     levels = np.array(CONTEXT.quantiles)

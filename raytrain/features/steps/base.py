@@ -1,12 +1,11 @@
 """What every step has, and the two ways of computing that most share.
 
-A step is config and code at once: its fields say what a person chose, `tasks` says what is computed. Values at a row
+A step is config and code at once: its fields say what a person chose, `pieces` says what is computed. Values at a row
 use that row and earlier ones of the same series only; `looks_ahead` marks the one exception.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from raytrain.features.steps.panel import Batch, Panel
 
 RowsBack = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 WindowLengths = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
-_BLOCK = 2**15
+_BLOCK = 2**16
 """Values computed at once: few enough for the arrays to stay near the processor, many beside the cost of a call."""
 
 
@@ -34,9 +33,6 @@ class Piece(NamedTuple):
     """Of the frame."""
     values: NDArray[np.float32]
     """(features, rows) NaN where unknown."""
-
-
-Task = Callable[[], Iterable[Piece]]
 
 
 class Step(Section, ABC):
@@ -69,8 +65,8 @@ class Step(Section, ABC):
         """The features, in order."""
 
     @abstractmethod
-    def tasks(self, panel: Panel) -> Iterator[Task]:
-        """What is to be computed, in parts that may run side by side."""
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
+        """The values of all features, in parts."""
 
 
 class TableStep(Step):
@@ -83,8 +79,8 @@ class TableStep(Step):
     def names(self, frame: Frame) -> list[str]:
         return [one.meta.output_name() for one in self.expressions(frame)]
 
-    def tasks(self, panel: Panel) -> Iterator[Task]:
-        yield partial(select, panel.frame, self.expressions(panel.frame))
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
+        yield select(panel.frame, self.expressions(panel.frame))
 
 
 class SeriesStep(Step):
@@ -109,23 +105,22 @@ class SeriesStep(Step):
     def names(self, frame: Frame) -> list[str]:
         return [begin + end for begin in self.inputs(frame) for end in self.endings]
 
-    def tasks(self, panel: Panel) -> Iterator[Task]:
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
         inputs = [[panel.column(name) for name in names] for names in self.inputs(panel.frame).values()]
         for batch in panel.batches():
-            yield partial(self._compute, batch, inputs)
+            num_together = max(1, _BLOCK // (batch.shape[0] * batch.shape[1]))
+            for first in range(0, len(inputs), num_together):
+                found = self._compute(batch, inputs[first : first + num_together])
+                for series, rows in zip(found, batch.slices(), strict=True):
+                    yield Piece(first * len(self.endings), rows, series[:, : rows.stop - rows.start])
 
-    def _compute(self, batch: Batch, inputs: list[list[Array]]) -> Iterator[Piece]:
-        """The features on the rows of a batch."""
-        num_together = max(1, _BLOCK // (batch.shape[0] * batch.shape[1]))
-        for first in range(0, len(inputs), num_together):
-            some = inputs[first : first + num_together]
-            columns = [np.stack([batch.take(one) for one in column]) for column in zip(*some, strict=True)]
-            found = np.empty((len(some), len(self.endings), *batch.shape), np.float32)
-            for place, values in enumerate(self.values(*columns)):
-                found[:, place] = values
-            for number, rows in enumerate(batch.slices()):
-                features = found[:, :, number, : rows.stop - rows.start]
-                yield Piece(first * len(self.endings), rows, features.reshape(-1, features.shape[-1]))
+    def _compute(self, batch: Batch, inputs: list[list[Array]]) -> NDArray[np.float32]:
+        """(series, features, rows of the longest series) what is made of some inputs."""
+        columns = [np.stack([batch.take(one) for one in column]) for column in zip(*inputs, strict=True)]
+        found = np.empty((len(inputs), len(self.endings), *batch.shape), np.float32)
+        for place, values in enumerate(self.values(*columns)):
+            found[:, place] = values
+        return found.reshape(-1, *batch.shape).swapaxes(0, 1)
 
 
 class ColumnsStep(SeriesStep):
@@ -172,7 +167,7 @@ class WindowStep(LengthsStep):
         return max(self.rows) - 1
 
 
-def select(frame: Frame, expressions: list[pl.Expr]) -> list[Piece]:
+def select(frame: Frame, expressions: list[pl.Expr]) -> Piece:
     """What polars computes over the whole table, as features."""
     table = frame.table.select(one.cast(pl.Float32).fill_null(float("nan")) for one in expressions)
-    return [Piece(0, slice(0, table.height), table.to_numpy().T)]
+    return Piece(0, slice(0, table.height), table.to_numpy().T)
