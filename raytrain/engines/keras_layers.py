@@ -3,6 +3,7 @@
 Shapes: B batch, F features, H hidden units, O outputs, Q levels.
 """
 
+import random
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import Any
@@ -75,8 +76,18 @@ def dense_stack(hidden: Any, widths: Iterable[int], dropout: float) -> Any:
     from keras import layers
 
     for units in widths:
-        hidden = layers.Dropout(dropout)(layers.Dense(units, activation="gelu")(hidden))
+        hidden = dropout_layer(dropout)(layers.Dense(units, activation="gelu")(hidden))
     return hidden
+
+
+def dropout_layer(rate: float) -> Any:
+    """Dropout with a seed of its own.
+
+    Without one Keras on torch would draw from the process's generator, which is no part of what a learner saves.
+    """
+    from keras import layers
+
+    return layers.Dropout(rate, seed=random.randrange(2**31))
 
 
 def output_loss(shape: NetShape, y: Any, predicted: Any) -> Any:

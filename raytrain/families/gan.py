@@ -8,7 +8,7 @@ from pydantic import Field
 
 from raytrain.engines.base import Needs, Range, Shape, Space
 from raytrain.engines.epochs import NetParams, NetShape, expected_steps
-from raytrain.engines.keras_layers import dense_stack, one_hot_codes
+from raytrain.engines.keras_layers import dense_stack, dropout_layer, one_hot_codes
 from raytrain.engines.keras_loop import Net, Part, RowLoss
 from raytrain.engines.net_family import NetFamily
 
@@ -95,7 +95,7 @@ class GAN(NetFamily[GANParams]):
         x, noise = keras.Input((shape.num_features,)), keras.Input((None, self.params.num_noise))
         first, *others = self.params.hidden
         joined = _joined(layers.Dense(first)(one_hot_codes(x, shape)), layers.Dense(first)(noise))
-        hidden = layers.Dropout(self.params.dropout)(layers.Activation("gelu")(joined))
+        hidden = dropout_layer(self.params.dropout)(layers.Activation("gelu")(joined))
         hidden = dense_stack(hidden, others, self.params.dropout)
         start = layers.Dense(shape.num_outputs, use_bias=False, kernel_initializer="orthogonal")(noise)
         learned = layers.Dense(shape.num_outputs, kernel_initializer="zeros")(hidden)
