@@ -1,5 +1,6 @@
 """A conditional generative adversarial net whose samples are the forecast."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from raytrain.engines.net_family import NetFamily
 
 # Of the leaky rectifiers, for negative values.
 _SLOPE = 0.2
+# Where softplus is 1.
+_UNSTRETCHED = math.log(math.e - 1)
 
 
 class GANParams(NetParams):
@@ -27,7 +30,7 @@ class GANParams(NetParams):
     """Samples of each row that the discriminator is shown in a step."""
     num_samples: int = Field(200, ge=10, le=100_000)
     """Samples of each row whose order statistics are the quantiles of a forecast."""
-    discriminator_pace: float = Field(4.0, gt=0, le=100)
+    discriminator_pace: float = Field(10.0, gt=0, le=100)
     """The discriminator's learning rate as a multiple of the generator's (Heusel et al. 2017)."""
     batch_size: int = Field(128, ge=1, le=65_536)
     """Rows per gradient step of each net."""
@@ -71,7 +74,7 @@ class GAN(NetFamily[GANParams]):
             "hidden": [(32,), (64, 32), (128, 64)],
             "num_noise": Range(4, 32, log=True, integer=True),
             "num_drawn": Range(2, 32, log=True, integer=True),
-            "discriminator_pace": Range(1.0, 10.0, log=True),
+            "discriminator_pace": Range(3.0, 30.0, log=True),
             "learning_rate": Range(1e-4, 1e-2, log=True),
         }
 
@@ -88,18 +91,31 @@ class GAN(NetFamily[GANParams]):
         return Net(self._forecast(generator, shape), parts)
 
     def _generator(self, shape: NetShape) -> Any:
-        """Features (B, F) and noise (B, S, Z) -> samples (B, S, O): normal ones until it has learned better."""
+        """Features (B, F) and noise (B, S, Z) -> samples (B, S, O).
+
+        They start as standard normal ones. What is learned moves them, by features and noise, and stretches them, by
+        features alone: most of what can be known of returns is their spread.
+        """
         import keras
         from keras import layers
 
         x, noise = keras.Input((shape.num_features,)), keras.Input((None, self.params.num_noise))
         first, *others = self.params.hidden
-        joined = _joined(layers.Dense(first)(one_hot_codes(x, shape)), layers.Dense(first)(noise))
+        features = one_hot_codes(x, shape)
+        joined = _joined(layers.Dense(first)(features), layers.Dense(first)(noise))
         hidden = dropout_layer(self.params.dropout)(layers.Activation("gelu")(joined))
-        hidden = dense_stack(hidden, others, self.params.dropout)
+        moved = layers.Dense(shape.num_outputs, kernel_initializer="zeros")(
+            dense_stack(hidden, others, self.params.dropout)
+        )
         start = layers.Dense(shape.num_outputs, use_bias=False, kernel_initializer="orthogonal")(noise)
-        learned = layers.Dense(shape.num_outputs, kernel_initializer="zeros")(hidden)
-        return keras.Model([x, noise], layers.Add()([start, learned]))
+        stretch = layers.Dense(
+            shape.num_outputs,
+            activation="softplus",
+            kernel_initializer="zeros",
+            bias_initializer=keras.initializers.Constant(_UNSTRETCHED),
+        )(dense_stack(features, self.params.hidden, self.params.dropout))
+        stretched = layers.Multiply()([layers.Reshape((1, shape.num_outputs))(stretch), start])
+        return keras.Model([x, noise], layers.Add()([moved, stretched]))
 
     def _discriminator(self, shape: NetShape) -> Any:
         """Features (B, F) and samples (B, S, O) -> scores (B, S); high for samples that seem real."""
