@@ -57,14 +57,14 @@ class GAN(NetFamily[GANParams]):
     @classmethod
     def needs(cls, params: GANParams, shape: Shape) -> Needs:
         # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 30,000 x 150 values, up to (1024, 512) units.
-        first = (shape.features + params.num_noise + shape.outputs) * params.hidden[0]
+        first = (2 * shape.features + params.num_noise + shape.outputs) * params.hidden[0]
         others = sum(above * below for above, below in pairwise((*params.hidden, shape.outputs)))
         # A forecast of a row kept aside is one pass over many samples; a step is about eight over a few.
         samples = params.num_drawn + params.valid_share * params.num_samples / 8
-        step_s = 4e-3 + 0.25e-9 * params.batch_size * (first + samples * others)
+        step_s = 5.5e-3 + 0.25e-9 * params.batch_size * (first + samples * others)
         values = params.batch_size * sum(params.hidden) * (48 * params.num_drawn + 8 * params.num_samples)
         return Needs(
-            memory_bytes=50 * 2**20 + shape.table_bytes + 88 * (first + others) + values,
+            memory_bytes=80 * 2**20 + shape.table_bytes + 88 * (first + others) + values,
             work=1.5 + expected_steps(params, shape.rows) * step_s,
         )
 

@@ -152,7 +152,6 @@ def _compute(parts: list[_Part], names: tuple[str, ...], num_rows: int) -> NDArr
     """(rows, features)."""
     _keep_freed_memory()
     x = np.empty((num_rows, len(names)), dtype=np.float32)
-
     first = 0
     for part in parts:
         for piece in part.pieces:

@@ -35,6 +35,14 @@ class Piece(NamedTuple):
     """(features, rows) NaN where unknown."""
 
 
+class Input(NamedTuple):
+    """Columns that are computed together."""
+
+    begin: str
+    """What the names of their features begin with."""
+    columns: tuple[str, ...]
+
+
 class Step(Section, ABC):
     """One step of the feature pipeline; a subclass has a field `step` with its name."""
 
@@ -87,8 +95,8 @@ class SeriesStep(Step):
     """A step that computes along the rows of each series, the same for each of its inputs."""
 
     @abstractmethod
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
-        """Columns that are computed together, by what the names of their features begin with."""
+    def inputs(self, frame: Frame) -> list[Input]:
+        """What the features are made of."""
 
     @property
     @abstractmethod
@@ -100,27 +108,28 @@ class SeriesStep(Step):
         """The features of an input, in the order of `endings`; each array is (..., rows of a series)."""
 
     def over(self, frame: Frame) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for columns in self.inputs(frame).values() for name in columns))
+        return tuple(dict.fromkeys(name for one in self.inputs(frame) for name in one.columns))
 
     def names(self, frame: Frame) -> list[str]:
-        return [begin + end for begin in self.inputs(frame) for end in self.endings]
+        return [one.begin + end for one in self.inputs(frame) for end in self.endings]
 
     def pieces(self, panel: Panel) -> Iterator[Piece]:
-        inputs = [[panel.column(name) for name in names] for names in self.inputs(panel.frame).values()]
+        inputs = [[panel.column(name) for name in one.columns] for one in self.inputs(panel.frame)]
         for batch in panel.batches():
+            found = np.empty((len(inputs), len(self.endings), *batch.shape), np.float32)
             num_together = max(1, _BLOCK // (batch.shape[0] * batch.shape[1]))
             for first in range(0, len(inputs), num_together):
-                found = self._compute(batch, inputs[first : first + num_together])
-                for series, rows in zip(found, batch.slices(), strict=True):
-                    yield Piece(first * len(self.endings), rows, series[:, : rows.stop - rows.start])
+                some = slice(first, first + num_together)
+                self._compute(batch, inputs[some], found[some])
+            for number, rows in enumerate(batch.slices()):
+                series = found[:, :, number, : rows.stop - rows.start]
+                yield Piece(0, rows, series.reshape(-1, series.shape[-1]))
 
-    def _compute(self, batch: Batch, inputs: list[list[Array]]) -> NDArray[np.float32]:
-        """(series, features, rows of the longest series) what is made of some inputs."""
+    def _compute(self, batch: Batch, inputs: list[list[Array]], found: NDArray[np.float32]) -> None:
+        """Fill in, (inputs, endings, series, rows of the longest series), what is made of some inputs."""
         columns = [np.stack([batch.take(one) for one in column]) for column in zip(*inputs, strict=True)]
-        found = np.empty((len(inputs), len(self.endings), *batch.shape), np.float32)
         for place, values in enumerate(self.values(*columns)):
             found[:, place] = values
-        return found.reshape(-1, *batch.shape).swapaxes(0, 1)
 
 
 class ColumnsStep(SeriesStep):
@@ -129,8 +138,8 @@ class ColumnsStep(SeriesStep):
     columns: tuple[str, ...] = ()
     """Columns to work on; the price column when empty."""
 
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
-        return {name: (name,) for name in self.columns or (frame.price,)}
+    def inputs(self, frame: Frame) -> list[Input]:
+        return [Input(name, (name,)) for name in self.columns or (frame.price,)]
 
 
 class LengthsStep(ColumnsStep):
