@@ -95,7 +95,7 @@ def rsi_by_pandas(value: pd.Series, rows: int = 14) -> pd.Series:
 
 
 def measure(way: str, shape: str, out: Path) -> None:
-    """Run in a process of its own: seconds of the first and of a later call, and the peak of memory.
+    """Run in a process of its own: CPU seconds of the first and of a later call, and the peak of memory.
 
     The peak is that of the first call, beyond what the process took with its table before.
     """
@@ -111,9 +111,9 @@ def measure(way: str, shape: str, out: Path) -> None:
 
 
 def _timed(frame: Frame, table: pd.DataFrame | None) -> tuple[np.ndarray, float]:
-    began = time.perf_counter()
+    began = time.process_time()
     x = by_raytrain(frame) if table is None else by_pandas(table)
-    return x, time.perf_counter() - began
+    return x, time.process_time() - began
 
 
 class _Peak:
@@ -198,8 +198,9 @@ def main() -> None:
     machine = detect()
     text = f"""# Features and windows, {datetime.date.today()}
 Machine: {machine.name} ({machine.pcores} cores). Runs: {runs}, each in a process of its own; medians, with (min, max).
-Equal within 1e-5. Memory: (table + peak beyond it) / (table + wanted output). pandas works on one core, raytrain on
-{pl.thread_pool_size()}. The first call in a process pays for fresh memory and for code that is not loaded yet.
+Equal within 1e-5. Times are CPU seconds: both ways work on one core, and what else runs on the machine disturbs the
+clock more. The first call in a process also pays for fresh memory and for code that is not loaded yet.
+Memory: (table + peak beyond it) / (table + wanted output).
 
 | shape | way | first call | later call | memory |
 |---|---|---|---|---|

@@ -142,6 +142,7 @@ def look_at(frame: Frame, features: FeatureTable, config: RunConfig) -> Diagnost
         config.diagnostics,
         inputs=inputs_of(frame, config.features),
         before=last_schema(_memory_of(frame, config.store)),
+        weights=config.weights,
     )
 
 

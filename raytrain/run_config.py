@@ -62,7 +62,8 @@ class RunConfig(Settings):
     )
     folds: FoldsConfig = FoldsConfig()
     families: tuple[str, ...] = Field(
-        ("naive", "lightgbm", "lightgbm_quantile", "xgboost", "ngboost", "lstm", "mlp"), min_length=1
+        ("naive", "har", "gjr", "lightgbm", "lightgbm_quantile", "xgboost", "ngboost", "lstm", "mlp", "ensemble"),
+        min_length=1,
     )
     """Which families are fitted; `raytrain.families.names()` lists them all."""
     params: dict[str, dict[str, Any]] = {}

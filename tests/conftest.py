@@ -77,6 +77,7 @@ def job_env(mark: str) -> dict[str, str]:
 
 
 Start = Callable[..., subprocess.Popen[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -93,7 +94,18 @@ def start_daily(job_env: dict[str, str]) -> Start:
 
 
 @pytest.fixture
-def daily(start_daily: Start) -> Callable[..., subprocess.CompletedProcess[str]]:
+def train(job_env: dict[str, str]) -> Run:
+    """Run `raytrain.jobs.train` to its end."""
+
+    def run(options: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "raytrain.jobs.train", *options]
+        return subprocess.run(command, cwd=ROOT, env=job_env, text=True, capture_output=True, timeout=240, check=False)
+
+    return run
+
+
+@pytest.fixture
+def daily(start_daily: Start) -> Run:
     """Run `raytrain.jobs.daily` to its end."""
 
     def run(options: Sequence[str], **env: str) -> subprocess.CompletedProcess[str]:

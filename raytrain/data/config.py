@@ -53,7 +53,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _range_needs_both_ends(self) -> Self:
         if self.low is not None and self.high is None:
-            raise ValueError(f"`low` ({self.low}) needs `high`: the range has two ends; name the column, or leave out low")
+            raise ValueError(f"`low` ({self.low}) needs `high`: a range has two ends; name it, or leave `low` out")
         return self
 
     @property

@@ -238,7 +238,9 @@ def _check_beside(table: pl.DataFrame, config: DataConfig, source: str) -> None:
     numbers = [name for name, kind in table.schema.items() if kind == pl.Float64]
     for key, name in (("data.low", config.low), ("data.volatility_index", config.volatility_index)):
         if name is not None and name not in numbers:
-            raise DataError(f"{key} must name a numeric column of {source}, got `{name}`; {did_you_mean(name, numbers)}")
+            raise DataError(
+                f"{key} must name a numeric column of {source}, got `{name}`; {did_you_mean(name, numbers)}"
+            )
     if config.low is None:
         return
     high = config.prices[-1]

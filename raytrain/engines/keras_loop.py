@@ -5,16 +5,16 @@ The backend is TensorFlow or torch, as the process's environment says. What diff
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, SupportsFloat
 
 import numpy as np
 
 from raytrain.engines.base import FitContext, FloatArray
 from raytrain.engines.epochs import Forward, Learner, NetParams, NetShape
+from raytrain.engines.keras_layers import output_loss
 from raytrain.errors import WrongEngine
 
 _NET_FILE = "net.safetensors"
@@ -82,55 +82,6 @@ def _prepare_tensorflow(context: FitContext) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def head(hidden: Any, shape: NetShape) -> Any:
-    """The last layers: rising quantiles (B, O, Q), or probabilities (B, O, 1).
-
-    Quantiles cannot cross: the level nearest the median, and positive steps away from it. An untrained head ignores its
-    inputs, because on returns a net that must first unlearn its random start ends up worse than the naive forecast.
-    """
-    from keras import layers, ops
-
-    if shape.levels is None:
-        probability = layers.Dense(shape.num_outputs, activation="sigmoid", kernel_initializer="zeros")
-        return layers.Reshape((shape.num_outputs, 1))(probability(hidden))
-    num_levels, middle = len(shape.levels), _middle(shape.levels)
-    linear = layers.Dense(
-        shape.num_outputs * num_levels, kernel_initializer="zeros", bias_initializer=_normal_start(shape)
-    )
-    raw = layers.Reshape((shape.num_outputs, num_levels))(linear(hidden))
-    rising = [raw[..., middle : middle + 1]]
-    for i in range(middle + 1, num_levels):
-        rising.append(rising[-1] + ops.softplus(raw[..., i : i + 1]))
-    for i in reversed(range(middle)):
-        rising.insert(0, rising[0] - ops.softplus(raw[..., i : i + 1]))
-    return ops.concatenate(rising, axis=-1)
-
-
-def _middle(levels: Sequence[float]) -> int:
-    """The place of the level nearest the median."""
-    return min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
-
-
-def _normal_start(shape: NetShape) -> Any:
-    """The bias for which every output is standard normal, as targets divided by their deviation nearly are."""
-    from keras import initializers
-
-    assert shape.levels is not None
-    normal = np.array([NormalDist().inv_cdf(level) for level in shape.levels])
-    middle, steps = _middle(shape.levels), np.log(np.expm1(np.diff(normal)))
-    bias = np.concatenate([steps[:middle], normal[[middle]], steps[middle:]])
-    return initializers.Constant(np.tile(bias, shape.num_outputs).astype(np.float32))
-
-
-def dense_stack(hidden: Any, widths: Iterable[int], dropout: float) -> Any:
-    """Dense layers with GELU (Hendrycks & Gimpel 2016), each with dropout."""
-    from keras import layers
-
-    for units in widths:
-        hidden = layers.Dropout(dropout)(layers.Dense(units, activation="gelu")(hidden))
-    return hidden
-
-
 def plain(model: Any, shape: NetShape) -> Net:
     """A model that is trained on nothing but the loss of its predictions, the same for every output."""
     from keras import ops
@@ -139,17 +90,6 @@ def plain(model: Any, shape: NetShape) -> Net:
         return ops.mean(output_loss(shape, y, model(x, training=True)), axis=1)
 
     return Net(model, [Part(row_loss, model.variables)])
-
-
-def output_loss(shape: NetShape, y: Any, predicted: Any) -> Any:
-    """(B, O) pinball loss averaged over levels (Koenker & Bassett 1978), or binary cross entropy. Lower is better."""
-    from keras import ops
-
-    target = ops.expand_dims(y, -1)
-    if shape.levels is None:
-        return ops.squeeze(ops.binary_crossentropy(target, predicted), -1)
-    level, error = ops.convert_to_tensor(shape.levels, dtype="float32"), target - predicted
-    return ops.mean(ops.maximum(level * error, (level - 1) * error), axis=-1)
 
 
 def learner(net: Net, shape: NetShape, params: NetParams, context: FitContext) -> Learner:

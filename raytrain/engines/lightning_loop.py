@@ -87,6 +87,7 @@ def _fit(lesson: "_Lesson", params: NetParams, context: FitContext) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers", UserWarning)  # a fit has its threads counted
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # 2.6 with torch 2.13
+        warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)  # the device was chosen before
         trainer = Trainer(
             accelerator=context.device,
             devices=1,

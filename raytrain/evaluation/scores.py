@@ -88,9 +88,10 @@ def score(
     - pinball_loss: at the family's own levels. naive_pinball_loss: at the shared ones.
     - coverage: share of outcomes between the lowest and the highest level, beside coverage_nominal; null for one level.
     - directional_accuracy: share of medians with the right sign, over n_calls medians that are not 0.
-    - sharpe: hold the sign of each median, or the position of a family that takes positions, for `horizon` rows, overlapping forecasts sharing the capital, series
-      weighted equally on each date. Simple returns are earned, which add up over positions as log returns do not; for
-      `difference`, where prices may be 0, changes of the price. sharpe_long: always long, same dates, same costs.
+    - sharpe: hold the sign of each median, or the position of a family that takes positions, for `horizon` rows,
+      overlapping forecasts sharing the capital, series weighted equally on each date. Simple returns are earned, which
+      add up over positions as log returns do not; for `difference`, where prices may be 0, changes of the price.
+      sharpe_long: always long, same dates, same costs.
     - brier, log_loss, roc_auc: threshold targets only, for which the measures of returns are null.
 
     Args:

@@ -58,4 +58,7 @@ def make_params(name: str, given: Mapping[str, Any]) -> Params:
             raise ConfigError(
                 f"`{key}` is not a parameter of {name}; {did_you_mean(key, params_type.model_fields)}"
             ) from None
-        raise ConfigError(f"params.{name}.{key}: {first['msg']}, got {first['input']!r}") from None
+        rule = first["msg"].removeprefix("Value error, ")
+        if not key:  # a rule about several parameters, whose message names them
+            raise ConfigError(f"params.{name}: {rule}") from None
+        raise ConfigError(f"params.{name}.{key}: {rule}, got {first['input']!r}") from None

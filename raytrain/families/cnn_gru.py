@@ -1,6 +1,5 @@
 """Convolutions that shorten a look-back window, and recurrent layers that read it."""
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -42,63 +41,6 @@ class CNNGRUParams(WindowParams):
     """Whether the output of the first recurrent layer is normalised."""
     dense: Widths = Field((40,), max_length=8)
     """Units of each dense layer between the recurrent ones and the forecast."""
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "fast": {
-        "learning_rate": 2e-3,
-        "num_epochs": 100,
-        "batch_size": 64,
-        "window": 60,
-        "patience": 10,
-        "channels": (32,),
-        "cell": "gru",
-        "recurrent": (64, 32),
-        "bidirectional": False,
-        "layer_norm": False,
-        "dense": (32,),
-    },
-    "balanced": {
-        "learning_rate": 1e-3,
-        "num_epochs": 200,
-        "batch_size": 48,
-        "window": 90,
-        "patience": 15,
-        "channels": (48, 96),
-        "cell": "gru",
-        "recurrent": (80, 40),
-        "bidirectional": False,
-        "layer_norm": True,
-        "dense": (40,),
-    },
-    "quality": {
-        "learning_rate": 5e-4,
-        "num_epochs": 300,
-        "batch_size": 32,
-        "window": 120,
-        "patience": 20,
-        "channels": (64, 128, 256),
-        "cell": "lstm",
-        "recurrent": (120, 60),
-        "bidirectional": True,
-        "layer_norm": False,
-        "dense": (80, 40),
-    },
-    "legacy": {
-        "learning_rate": 1e-3,
-        "num_epochs": 300,
-        "batch_size": 32,
-        "window": 120,
-        "patience": 20,
-        "channels": (64,),
-        "cell": "lstm",
-        "recurrent": (100, 50),
-        "bidirectional": False,
-        "layer_norm": False,
-        "dense": (),
-    },
-}
-"""Parameters by speed and quality, from the quickest; `legacy` is what the others are compared with."""
 
 
 class CNNGRU(WindowFamily[CNNGRUParams]):

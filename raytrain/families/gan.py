@@ -1,5 +1,6 @@
 """A conditional generative adversarial net whose samples are the forecast."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any
@@ -7,10 +8,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from raytrain.engines.base import Needs, Range, Shape, Space
-from raytrain.engines.epochs import NetParams, NetShape, expected_epochs
+from raytrain.engines.epochs import NetParams, NetShape, expected_steps
+from raytrain.engines.keras_layers import dense_stack, dropout_layer, one_hot_codes
+from raytrain.engines.keras_loop import Net, Part, RowLoss
 from raytrain.engines.net_family import NetFamily
 
+# Of the leaky rectifiers, for negative values.
 _SLOPE = 0.2
+# Where softplus is 1.
+_UNSTRETCHED = math.log(math.e - 1)
 
 
 class GANParams(NetParams):
@@ -19,12 +25,12 @@ class GANParams(NetParams):
     hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field((64, 32), min_length=1)
     """Units of each hidden layer, of the generator and of the discriminator."""
     num_noise: int = Field(8, ge=1, le=4096)
-    """Random numbers from which a sample is made, at least one for each output."""
+    """Random numbers from which a sample is made."""
     num_drawn: int = Field(8, ge=1, le=4096)
     """Samples of each row that the discriminator is shown in a step."""
     num_samples: int = Field(200, ge=10, le=100_000)
     """Samples of each row whose order statistics are the quantiles of a forecast."""
-    discriminator_pace: float = Field(4.0, gt=0, le=100)
+    discriminator_pace: float = Field(10.0, gt=0, le=100)
     """The discriminator's learning rate as a multiple of the generator's (Heusel et al. 2017)."""
     batch_size: int = Field(128, ge=1, le=65_536)
     """Rows per gradient step of each net."""
@@ -51,15 +57,15 @@ class GAN(NetFamily[GANParams]):
     @classmethod
     def needs(cls, params: GANParams, shape: Shape) -> Needs:
         # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 30,000 x 150 values, up to (1024, 512) units.
-        first = (shape.features + params.num_noise + shape.outputs) * params.hidden[0]
+        first = (2 * shape.features + params.num_noise + shape.outputs) * params.hidden[0]
         others = sum(above * below for above, below in pairwise((*params.hidden, shape.outputs)))
         # A forecast of a row kept aside is one pass over many samples; a step is about eight over a few.
         samples = params.num_drawn + params.valid_share * params.num_samples / 8
-        epoch_s = 4e-3 * shape.rows / params.batch_size + 0.25e-9 * shape.rows * (first + samples * others)
+        step_s = 5.5e-3 + 0.25e-9 * params.batch_size * (first + samples * others)
         values = params.batch_size * sum(params.hidden) * (48 * params.num_drawn + 8 * params.num_samples)
         return Needs(
-            memory_bytes=50 * 2**20 + shape.table_bytes + 88 * (first + others) + values,
-            work=1.5 + expected_epochs(params) * epoch_s,
+            memory_bytes=80 * 2**20 + shape.table_bytes + 88 * (first + others) + values,
+            work=1.5 + expected_steps(params, shape.rows) * step_s,
         )
 
     @classmethod
@@ -68,14 +74,12 @@ class GAN(NetFamily[GANParams]):
             "hidden": [(32,), (64, 32), (128, 64)],
             "num_noise": Range(4, 32, log=True, integer=True),
             "num_drawn": Range(2, 32, log=True, integer=True),
-            "discriminator_pace": Range(1.0, 10.0, log=True),
+            "discriminator_pace": Range(3.0, 30.0, log=True),
             "learning_rate": Range(1e-4, 1e-2, log=True),
         }
 
-    def build(self, shape: NetShape) -> Any:
+    def build(self, shape: NetShape) -> Net:
         import keras
-
-        from raytrain.engines.keras_loop import Net, Part
 
         generator, discriminator = self._generator(shape), self._discriminator(shape)
         noise = keras.random.SeedGenerator()
@@ -87,19 +91,31 @@ class GAN(NetFamily[GANParams]):
         return Net(self._forecast(generator, shape), parts)
 
     def _generator(self, shape: NetShape) -> Any:
-        """Features (B, F) and noise (B, S, Z) -> samples (B, S, O): normal ones until it has learned better."""
+        """Features (B, F) and noise (B, S, Z) -> samples (B, S, O).
+
+        They start as standard normal ones. What is learned moves them, by features and noise, and stretches them, by
+        features alone: most of what can be known of returns is their spread.
+        """
         import keras
         from keras import layers
 
         x, noise = keras.Input((shape.num_features,)), keras.Input((None, self.params.num_noise))
         first, *others = self.params.hidden
-        hidden = layers.Activation("gelu")(_joined(layers.Dense(first)(x), layers.Dense(first)(noise)))
-        hidden = layers.Dropout(self.params.dropout)(hidden)
-        for units in others:
-            hidden = layers.Dropout(self.params.dropout)(layers.Dense(units, activation="gelu")(hidden))
+        features = one_hot_codes(x, shape)
+        joined = _joined(layers.Dense(first)(features), layers.Dense(first)(noise))
+        hidden = dropout_layer(self.params.dropout)(layers.Activation("gelu")(joined))
+        moved = layers.Dense(shape.num_outputs, kernel_initializer="zeros")(
+            dense_stack(hidden, others, self.params.dropout)
+        )
         start = layers.Dense(shape.num_outputs, use_bias=False, kernel_initializer="orthogonal")(noise)
-        learned = layers.Dense(shape.num_outputs, kernel_initializer="zeros")(hidden)
-        return keras.Model([x, noise], layers.Add()([start, learned]))
+        stretch = layers.Dense(
+            shape.num_outputs,
+            activation="softplus",
+            kernel_initializer="zeros",
+            bias_initializer=keras.initializers.Constant(_UNSTRETCHED),
+        )(dense_stack(features, self.params.hidden, self.params.dropout))
+        stretched = layers.Multiply()([layers.Reshape((1, shape.num_outputs))(stretch), start])
+        return keras.Model([x, noise], layers.Add()([moved, stretched]))
 
     def _discriminator(self, shape: NetShape) -> Any:
         """Features (B, F) and samples (B, S, O) -> scores (B, S); high for samples that seem real."""
@@ -111,7 +127,7 @@ class GAN(NetFamily[GANParams]):
 
         x, sample = keras.Input((shape.num_features,)), keras.Input((None, shape.num_outputs))
         first, *others = self.params.hidden
-        hidden = layers.LeakyReLU(_SLOPE)(_joined(dense(first)(x), dense(first)(sample)))
+        hidden = layers.LeakyReLU(_SLOPE)(_joined(dense(first)(one_hot_codes(x, shape)), dense(first)(sample)))
         for units in others:
             hidden = layers.LeakyReLU(_SLOPE)(dense(units)(hidden))
         return keras.Model([x, sample], dense(1)(hidden)[..., 0])
@@ -137,7 +153,7 @@ def _joined(features: Any, samples: Any) -> Any:
     return layers.Add()([layers.Reshape((1, features.shape[-1]))(features), samples])
 
 
-def _losses(generator: Any, discriminator: Any, drawn: tuple[int, int], noise: Any) -> tuple[Any, Any]:
+def _losses(generator: Any, discriminator: Any, drawn: tuple[int, int], noise: Any) -> tuple[RowLoss, RowLoss]:
     """The row losses of the discriminator and of the generator."""
     import keras
     from keras import ops

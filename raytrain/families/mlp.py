@@ -1,12 +1,14 @@
 """A multi-layer perceptron over one row of features."""
 
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from raytrain.engines.base import Needs, Range, Shape, Space
-from raytrain.engines.epochs import NetParams, NetShape, expected_epochs
+from raytrain.engines.epochs import NetParams, NetShape, expected_steps
+from raytrain.engines.keras_layers import dense_stack, head, one_hot_codes
+from raytrain.engines.keras_loop import Net, plain
 from raytrain.engines.net_family import NetFamily
 
 
@@ -27,17 +29,16 @@ class MLP(NetFamily[MLPParams]):
     lane = "slot"
     params_type = MLPParams
     packages = ("keras",)
-    version = 2
 
     @classmethod
     def needs(cls, params: MLPParams, shape: Shape) -> Needs:
         # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 30,000 x 150 values, up to (1024, 512) units.
         widths = (shape.features, *params.hidden, shape.outputs * shape.quantiles)
         weights = sum(above * below for above, below in pairwise(widths))
-        epoch_s = 1e-3 * shape.rows / params.batch_size + 0.075e-9 * shape.rows * weights
+        step_s = 1e-3 + 0.075e-9 * params.batch_size * weights
         return Needs(
             memory_bytes=40 * 2**20 + shape.table_bytes + 44 * weights + 24 * params.batch_size * sum(params.hidden),
-            work=0.6 + expected_epochs(params) * epoch_s,
+            work=0.6 + expected_steps(params, shape.rows) * step_s,
         )
 
     @classmethod
@@ -48,11 +49,9 @@ class MLP(NetFamily[MLPParams]):
             "dropout": Range(0.0, 0.5),
         }
 
-    def build(self, shape: NetShape) -> Any:
+    def build(self, shape: NetShape) -> Net:
         import keras
 
-        from raytrain.engines.keras_loop import dense_stack, head, plain
-
         inputs = keras.Input((shape.num_features,))
-        hidden = dense_stack(inputs, self.params.hidden, self.params.dropout)
+        hidden = dense_stack(one_hot_codes(inputs, shape), self.params.hidden, self.params.dropout)
         return plain(keras.Model(inputs, head(hidden, shape)), shape)

@@ -1,12 +1,15 @@
 """One trunk for all horizons, and a head for each."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from raytrain.engines.base import Needs, Range, Shape, Space
-from raytrain.engines.epochs import NetParams, NetShape, expected_epochs
+from raytrain.engines.epochs import NetParams, NetShape, expected_steps
+from raytrain.engines.keras_layers import dense_stack, head, one_hot_codes, output_loss
+from raytrain.engines.keras_loop import Net, Part, RowLoss, plain
 from raytrain.engines.net_family import NetFamily
 
 # Adam moves a variable by about the learning rate in a step, and a logarithm has farther to go than a weight.
@@ -42,11 +45,11 @@ class MultiTask(NetFamily[MultiTaskParams]):
         # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 30,000 x 150 values, up to (1024, 512) units.
         trunk = sum(above * below for above, below in pairwise((shape.features, *params.hidden)))
         weights = trunk + shape.outputs * params.num_head * (params.hidden[-1] + shape.quantiles)
-        epoch_s = (1e-3 + 1e-4 * shape.outputs) * shape.rows / params.batch_size + 0.075e-9 * shape.rows * weights
+        step_s = 1e-3 + 1e-4 * shape.outputs + 0.075e-9 * params.batch_size * weights
         units = sum(params.hidden) + shape.outputs * params.num_head
         return Needs(
             memory_bytes=40 * 2**20 + shape.table_bytes + 44 * weights + 24 * params.batch_size * units,
-            work=0.8 + expected_epochs(params) * epoch_s,
+            work=0.8 + expected_steps(params, shape.rows) * step_s,
         )
 
     @classmethod
@@ -59,10 +62,8 @@ class MultiTask(NetFamily[MultiTaskParams]):
             "dropout": Range(0.0, 0.5),
         }
 
-    def build(self, shape: NetShape) -> Any:
+    def build(self, shape: NetShape) -> Net:
         import keras
-
-        from raytrain.engines.keras_loop import Net, Part, plain
 
         model = self._model(shape)
         if self.params.balance == "equal":
@@ -74,24 +75,20 @@ class MultiTask(NetFamily[MultiTaskParams]):
         import keras
         from keras import layers
 
-        from raytrain.engines.keras_loop import dense_stack, head
-
         inputs = keras.Input((shape.num_features,))
-        trunk = dense_stack(inputs, self.params.hidden, self.params.dropout)
-        one = NetShape(num_features=shape.num_features, num_outputs=1, levels=shape.levels)
+        trunk = dense_stack(one_hot_codes(inputs, shape), self.params.hidden, self.params.dropout)
+        one = replace(shape, num_outputs=1)
         heads = [head(dense_stack(trunk, [self.params.num_head], 0.0), one) for _ in range(shape.num_outputs)]
         return keras.Model(inputs, layers.Concatenate(axis=1)(heads) if len(heads) > 1 else heads[0])
 
 
-def _balanced(model: Any, shape: NetShape, log_noise: Any) -> Any:
-    """The losses of the outputs, each divided by a learned noise whose logarithm is added (Kendall, Gal & Cipolla 2018).
+def _balanced(model: Any, shape: NetShape, log_noise: Any) -> RowLoss:
+    """The losses of the outputs, each divided by a learned noise whose logarithm is added (Kendall et al. 2018).
 
     That is the likelihood of asymmetric Laplace errors of that scale, for which the pinball loss is what squared error
     is for normal ones.
     """
     from keras import ops
-
-    from raytrain.engines.keras_loop import output_loss
 
     def row_loss(x: Any, y: Any, step: Any) -> Any:
         losses = output_loss(shape, y, model(x, training=True))

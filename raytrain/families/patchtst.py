@@ -14,6 +14,8 @@ Size = Literal["2m", "20m", "200m"]
 class _Size(NamedTuple):
     """What a parameter budget buys."""
 
+    most: int
+    """Parameters of the net, its head included."""
     width: int
     num_layers: int
     num_heads: int
@@ -30,10 +32,14 @@ class _Size(NamedTuple):
 
 
 _SIZES: dict[str, _Size] = {
-    "2m": _Size(192, 5, 12, 768, max_steps=300, valid_share=0.15),
-    "20m": _Size(512, 6, 16, 2048, max_steps=60, valid_share=0.05),
-    "200m": _Size(1024, 16, 16, 4096, max_steps=8, valid_share=0.05),
+    "2m": _Size(2_500_000, 192, 5, 12, 768, max_steps=300, valid_share=0.15),
+    "20m": _Size(25_000_000, 512, 6, 16, 2048, max_steps=60, valid_share=0.05),
+    "200m": _Size(250_000_000, 1024, 16, 16, 4096, max_steps=8, valid_share=0.05),
 }
+
+
+# A position is learned for each patch, and 16 values of a channel's summary read it; the rest leaves room for the head.
+_WEIGHTS_OF_A_PATCH = 20
 
 
 class PatchTSTParams(NetParams):
@@ -74,6 +80,13 @@ class PatchTSTParams(NetParams):
             raise ValueError(
                 f"patch_stride must be at most patch_length ({self.patch_length}), or rows between patches are lost, "
                 f"got {self.patch_stride}"
+            )
+        size = _SIZES[self.size]
+        weights = size.num_weights + _WEIGHTS_OF_A_PATCH * self.num_patches * size.width
+        if weights > size.most:
+            raise ValueError(
+                f"size {self.size} allows {size.most:,} parameters, but {self.num_patches} patches take {weights:,}; "
+                "raise patch_stride or lower window"
             )
         return self
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from raytrain.engines.base import Needs, Range, Shape, Space
-from raytrain.engines.epochs import NetParams, NetShape, expected_epochs
+from raytrain.engines.epochs import NetParams, NetShape, expected_steps
+from raytrain.engines.keras_layers import dense_stack, head, one_hot_codes, output_loss
+from raytrain.engines.keras_loop import Net, Part
 from raytrain.engines.net_family import NetFamily
 
 # Beyond these the exponential says nothing that a step could use.
@@ -51,11 +53,11 @@ class VAE(NetFamily[VAEParams]):
     def needs(cls, params: VAEParams, shape: Shape) -> Needs:
         # Measured with Keras 3.15 on TensorFlow 2.21 at 4,000 x 50 to 30,000 x 150 values, up to (1024, 512) units.
         weights = _num_weights(params, shape)
-        epoch_s = 2e-3 * shape.rows / params.batch_size + 0.075e-9 * shape.rows * weights
+        step_s = 2e-3 + 0.075e-9 * params.batch_size * weights
         units = 2 * sum(params.hidden) + params.num_head + 2 * shape.features
         return Needs(
             memory_bytes=50 * 2**20 + shape.table_bytes + 44 * weights + 24 * params.batch_size * units,
-            work=1.0 + expected_epochs(params) * epoch_s,
+            work=1.0 + expected_steps(params, shape.rows) * step_s,
         )
 
     @classmethod
@@ -68,56 +70,49 @@ class VAE(NetFamily[VAEParams]):
             "dropout": Range(0.0, 0.5),
         }
 
-    def build(self, shape: NetShape) -> Any:
+    def build(self, shape: NetShape) -> Net:
         import keras
         from keras import ops
 
-        from raytrain.engines.keras_loop import Net, Part, output_loss
-
-        encoder, decoder, forecast = self._encoder(shape), self._decoder(shape), self._forecast(shape)
         inputs = keras.Input((shape.num_features,))
-        model = keras.Model(inputs, forecast(encoder(inputs)[0]))
-        noise = keras.random.SeedGenerator()
+        features = keras.Model(inputs, one_hot_codes(inputs, shape))
+        encoder, decoder = self._encoder(features.output_shape[-1]), self._decoder(features.output_shape[-1])
+        forecast, noise = self._forecast(shape), keras.random.SeedGenerator()
 
         def row_loss(x: Any, y: Any, step: Any) -> Any:
-            mean, log_variance = encoder(x, training=True)
+            seen = features(x)
+            mean, log_variance = encoder(seen, training=True)
             latent = mean + ops.exp(log_variance / 2) * keras.random.normal(ops.shape(mean), seed=noise)
-            reconstruction = ops.sum(ops.square(decoder(latent, training=True) - x), axis=1) / 2
-            kl = self._kl_weight(step) * divergence(mean, log_variance)
+            squares = ops.sum(ops.square(decoder(latent, training=True) - seen), axis=1) / 2
+            nats = squares + self._kl_weight(step) * divergence(mean, log_variance)
             predicted = ops.mean(output_loss(shape, y, forecast(latent, training=True)), axis=1)
-            return predicted + self.params.reconstruction_weight * (reconstruction + kl) / shape.num_features
+            return predicted + self.params.reconstruction_weight * nats / seen.shape[1]
 
-        parts = [*encoder.variables, *decoder.variables, *forecast.variables, noise.state]
-        return Net(model, [Part(row_loss, parts)])
+        learned = [*encoder.variables, *decoder.variables, *forecast.variables, noise.state]
+        return Net(keras.Model(inputs, forecast(encoder(features(inputs))[0])), [Part(row_loss, learned)])
 
-    def _encoder(self, shape: NetShape) -> Any:
-        """(B, F) -> mean and log variance (B, L) of the latent features."""
+    def _encoder(self, num_features: int) -> Any:
+        """(B, F') -> mean and log variance (B, L) of the latent features."""
         import keras
         from keras import ops
 
-        from raytrain.engines.keras_loop import dense_stack
-
-        inputs = keras.Input((shape.num_features,))
+        inputs = keras.Input((num_features,))
         hidden = dense_stack(inputs, self.params.hidden, self.params.dropout)
         log_variance = keras.layers.Dense(self.params.num_latent)(hidden)
         mean = keras.layers.Dense(self.params.num_latent)(hidden)
         return keras.Model(inputs, [mean, ops.clip(log_variance, -_LOG_VARIANCE, _LOG_VARIANCE)])
 
-    def _decoder(self, shape: NetShape) -> Any:
-        """(B, L) -> the mean of the features (B, F), whose noise has variance 1."""
+    def _decoder(self, num_features: int) -> Any:
+        """(B, L) -> the mean of the features (B, F'), around which they vary by one deviation."""
         import keras
-
-        from raytrain.engines.keras_loop import dense_stack
 
         latent = keras.Input((self.params.num_latent,))
         hidden = dense_stack(latent, reversed(self.params.hidden), self.params.dropout)
-        return keras.Model(latent, keras.layers.Dense(shape.num_features)(hidden))
+        return keras.Model(latent, keras.layers.Dense(num_features)(hidden))
 
     def _forecast(self, shape: NetShape) -> Any:
         """(B, L) -> quantiles (B, O, Q) or probabilities (B, O, 1)."""
         import keras
-
-        from raytrain.engines.keras_loop import dense_stack, head
 
         latent = keras.Input((self.params.num_latent,))
         return keras.Model(latent, head(dense_stack(latent, [self.params.num_head], self.params.dropout), shape))

@@ -1,11 +1,8 @@
 """From a frame to the feature table."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -17,7 +14,7 @@ from raytrain.errors import ConfigError, DataError, did_you_mean
 from raytrain.features.categories import codes, require_categories, vocabulary
 from raytrain.features.preprocess import PreprocessConfig
 from raytrain.features.steps import RSI, AnyStep, Calendar, LogReturn, Step, Volatility, ZScore
-from raytrain.features.steps.base import Task, select
+from raytrain.features.steps.base import Piece, select
 from raytrain.features.steps.panel import Panel
 
 CALENDAR = "calendar"
@@ -74,7 +71,7 @@ def build(frame: Frame, config: FeaturesConfig) -> FeatureTable:
     for name in config.categorical:
         require_categories(frame, name, "features.categorical")
     categories = {name: vocabulary(frame, name) for name in config.categorical}
-    parts = [_Part(step.names(frame), step.tasks(panel), _is_known(step, frame, config)) for step in config.steps]
+    parts = [_Part(step.names(frame), step.pieces(panel), _is_known(step, frame, config)) for step in config.steps]
     parts += [_coded(frame, name, labels, name in config.known) for name, labels in categories.items()]
     names = _names(parts)
     known = [part.known for part in parts for _ in part.names]
@@ -93,12 +90,12 @@ class _Part:
     """What one step, or one categorical column, adds to the table."""
 
     names: list[str]
-    tasks: Iterable[Task]
+    pieces: Iterable[Piece]
     known: bool
 
 
 def _coded(frame: Frame, name: str, labels: tuple[str, ...], known: bool) -> _Part:
-    return _Part([name], [partial(select, frame, [codes(frame, name, labels)])], known)
+    return _Part([name], [select(frame, [codes(frame, name, labels)])], known)
 
 
 def _check_known(frame: Frame, config: FeaturesConfig) -> None:
@@ -150,23 +147,18 @@ def _names(parts: list[_Part]) -> tuple[str, ...]:
     return names
 
 
+@np.errstate(all="ignore")
 def _compute(parts: list[_Part], names: tuple[str, ...], num_rows: int) -> NDArray[np.float32]:
     """(rows, features)."""
     _keep_freed_memory()
     x = np.empty((num_rows, len(names)), dtype=np.float32)
-
-    def fill(work: tuple[int, Task]) -> None:
-        first, task = work
-        with np.errstate(all="ignore"):
-            for piece in task():
-                columns = slice(first + piece.first, first + piece.first + len(piece.values))
-                _require_finite(piece.values, names[columns])
-                x[piece.rows, columns] = piece.values.T
-
-    firsts = accumulate((len(part.names) for part in parts), initial=0)
-    work = ((first, task) for first, part in zip(firsts, parts, strict=False) for task in part.tasks)
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        deque(pool.map(fill, work), maxlen=0)
+    first = 0
+    for part in parts:
+        for piece in part.pieces:
+            columns = slice(first + piece.first, first + piece.first + len(piece.values))
+            _require_finite(piece.values, names[columns])
+            x[piece.rows, columns] = piece.values.T
+        first += len(part.names)
     return x
 
 

@@ -1,6 +1,7 @@
 """All checks of a table, its targets and its features before anything is trained."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from raytrain.data.diagnostics import Diagnostics, DiagnosticsConfig, Finding
 from raytrain.data.diagnostics.calendar import ended_series, gaps
 from raytrain.data.diagnostics.columns import Columns, constant, duplicates, ended, missing
 from raytrain.data.diagnostics.drift import Schema, type_drift
-from raytrain.data.diagnostics.finding import by_level
+from raytrain.data.diagnostics.finding import RegimeReturns, by_level
 from raytrain.data.diagnostics.prices import one_step_returns, strange_moves
 from raytrain.data.diagnostics.regimes import rare_regimes, regime_columns, regime_returns
 from raytrain.data.frame import SERIES, Frame
@@ -18,6 +19,7 @@ from raytrain.features.alignment import target_alignment
 from raytrain.features.build import FeaturesConfig, FeatureTable
 from raytrain.features.leakage import Later, Outcome, Steps, lead_lag, leakage
 from raytrain.features.targets import TargetConfig, build_target
+from raytrain.features.weights import WeightsConfig, weight_shares
 
 LEADS = range(1, 6)
 """Rows ahead, beside the targets' horizons, at which columns are compared with the price."""
@@ -39,6 +41,7 @@ def diagnose(
     *,
     inputs: Collection[str] | None = None,
     before: Schema | None = None,
+    weights: WeightsConfig | None = None,
 ) -> Diagnostics:
     """Run every check.
 
@@ -50,14 +53,15 @@ def diagnose(
         inputs: the frame's columns that features are made of; all when not given. What no model sees
             is never an error.
         before: the schema of the last snapshot, to look for drift.
+        weights: how much training rows count, by regime.
 
     Raises:
-        ConfigError: `config.regimes` names a column that is not there.
+        ConfigError: `config.regimes` or `weights` names a column that is not there.
         DataError: a target cannot be made of these prices.
     """
     seen = frozenset(frame.columns if inputs is None else inputs) | {frame.price, frame.high}
     outcomes = {target: build_target(frame, target) for target in targets}
-    regimes = regime_returns(frame, regime_columns(frame.table, config))
+    regimes = _regimes(frame, config, weights)
     schema: Schema = {name: str(kind) for name, kind in frame.table.schema.items()}
     findings = [
         *(finding for target in targets for finding in target_alignment(frame, target, outcomes[target])),
@@ -80,6 +84,21 @@ def diagnose(
         regimes=tuple(regimes),
         schema=schema,
     )
+
+
+def _regimes(frame: Frame, config: DiagnosticsConfig, weights: WeightsConfig | None) -> list[RegimeReturns]:
+    """The returns by regime, with what each regime weighs in training."""
+    columns = list(regime_columns(frame.table, config))
+    if weights is None:
+        return regime_returns(frame, columns)
+    shares = {row["regime"]: row for row in weight_shares(frame, weights).iter_rows(named=True)}
+    found = regime_returns(frame, list(dict.fromkeys([weights.column, *columns])))
+    return [
+        replace(one, weight=shares[one.regime]["weight"], share_of_weight=shares[one.regime]["share_of_weight"])
+        if one.column == weights.column and one.regime in shares
+        else one
+        for one in found
+    ]
 
 
 def _column_checks(

@@ -10,7 +10,7 @@ from pydantic import Field
 from raytrain.config import Section
 from raytrain.data.frame import Frame
 from raytrain.errors import ConfigError, did_you_mean
-from raytrain.features.categories import codes, require_categories, vocabulary
+from raytrain.features.categories import as_label, codes, require_categories, vocabulary
 
 Weight = Annotated[float, Field(ge=50, le=5000)]
 
@@ -47,7 +47,8 @@ def regime_weights(frame: Frame, config: WeightsConfig) -> NDArray[np.float32]:
 def weight_shares(frame: Frame, config: WeightsConfig) -> pl.DataFrame:
     """What each regime counts: regime, rows, weight, share of the rows and share of all weight."""
     weight = pl.Series("weight", regime_weights(frame, config))
-    table = pl.DataFrame([frame.table[config.column].cast(pl.String).alias("regime"), weight])
+    regime = frame.table.select(as_label(frame, config.column).alias("regime")).to_series()
+    table = pl.DataFrame([regime, weight])
     rows = table.group_by("regime").agg(
         pl.len().alias("rows"), pl.col("weight").first(), pl.col("weight").sum().alias("total")
     )

@@ -47,7 +47,8 @@ def regimes_table(regimes: Sequence[RegimeReturns]) -> Table:
     table = Table(title="The next row's return by regime, a year", title_justify="left", header_style="bold")
     for name in ("column", "regime"):
         table.add_column(name)
-    for name in ("rows", "share", "mean", "deviation", "Sharpe"):
+    weighted = any(one.weight is not None for one in regimes)
+    for name in ("rows", "share", "mean", "deviation", "Sharpe", *(("weight", "share of weight") if weighted else ())):
         table.add_column(name, justify="right")
     last = None
     for one in regimes:
@@ -55,6 +56,8 @@ def regimes_table(regimes: Sequence[RegimeReturns]) -> Table:
             table.add_section()
         last = one.column
         sharpe = "-" if one.sharpe is None else f"{one.sharpe:.2f}"
-        numbers = (f"{one.rows}", f"{one.share:.1%}", f"{one.mean:+.3g}", f"{one.deviation:.3g}", sharpe)
+        numbers = [f"{one.rows}", f"{one.share:.1%}", f"{one.mean:+.3g}", f"{one.deviation:.3g}", sharpe]
+        if one.weight is not None and one.share_of_weight is not None:
+            numbers += [f"{one.weight:g}", f"{one.share_of_weight:.1%}"]
         table.add_row(Text(one.column), Text(one.regime), *numbers)
     return table

@@ -108,11 +108,13 @@ def announce(console: Console, run: Prepared) -> None:
     simulation, left = estimate(run)
     stored = len(run.plan.fits) - left
     console.print(
-        f"plan: {len(run.recipes.recipes)} families x {len(run.config.targets)} targets x {len(run.folds)} folds x "
-        f"{len(run.config.seeds)} seeds = {len(run.plan.fits)} fits, {stored} stored, {left} to run: about "
-        f"{duration(simulation.makespan_s)}, held up by {simulation.bottleneck}",
+        f"plan, {run.config.preset} preset: {len(run.recipes.recipes)} families, {len(run.config.targets)} targets, "
+        f"{len(run.folds)} folds, {len(run.config.seeds)} seeds: {len(run.plan.fits)} fits, {stored} stored, {left} to "
+        f"run: about {duration(simulation.makespan_s)}, held up by {simulation.bottleneck}",
         highlight=False,
     )
+    for line in run.plan.left_out:
+        console.print(f"left out: {line}", markup=False, highlight=False)
 
 
 def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> None:

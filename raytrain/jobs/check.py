@@ -32,6 +32,7 @@ def check(config: CheckConfig, options: argparse.Namespace) -> int:
         config.diagnostics,
         inputs=inputs_of(frame, config.features),
         before=last_schema(config.out) if config.out else None,
+        weights=config.weights,
     )
     console = _terminal.make_console()
     _findings.print_diagnostics(found, console)

@@ -47,7 +47,7 @@ class RisingQuantiles(nn.Module):
 
 
 def _normal_start(levels: Sequence[float], middle: int) -> list[float]:
-    """What the linear layer must give for normal quantiles: the middle one, and what becomes the steps to the others."""
+    """What the linear layer must give for normal quantiles: the middle one, and the steps to the others."""
     quantiles = [NormalDist().inv_cdf(level) for level in levels]
     steps = [math.log(math.expm1(above - below)) for below, above in pairwise(quantiles)]
     return [*steps[:middle], quantiles[middle], *steps[middle:]]

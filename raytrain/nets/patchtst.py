@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raytrain.nets.heads import head
 
 _SUMMARY = 16
+"""Values that stand for what the Transformer saw in a channel, in place of the paper's forecast of the channel."""
 
 
 class PatchTSTNet(nn.Module):
@@ -44,8 +45,8 @@ class PatchTSTNet(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        mixed = num_channels is not None and num_features > num_channels
-        self.num_channels = num_channels if mixed and num_channels else num_features
+        self.num_channels = min(num_features, num_channels or num_features)
+        mixed = self.num_channels < num_features
         self.mix = nn.Linear(num_features, self.num_channels, bias=False) if mixed else nn.Identity()
         self.model = _model(
             num_input_channels=self.num_channels,

@@ -114,4 +114,5 @@ def test_the_demo_is_what_was_promised() -> None:
     assert config.data.kind == "demo"
     assert [target.label for target in config.targets] == ["1d", "1w", "1m"]
     assert [target.horizon for target in config.targets] == [1, 5, 21]
-    assert set(config.families) == {"naive", "lightgbm", "lightgbm_quantile", "xgboost", "ngboost", "lstm", "mlp"}
+    shown = {"naive", "har", "gjr", "lightgbm", "lightgbm_quantile", "xgboost", "ngboost", "lstm", "mlp", "ensemble"}
+    assert set(config.families) == shown

@@ -244,8 +244,9 @@ def test_a_saved_model_predicts_the_same_to_the_bit(name: str, task: Task, fitte
 def no_pickle(folder: Path) -> list[str]:
     """The files, and members of archives, that are a pickle or of an unknown kind."""
     known = {".json", ".txt", ".ubj", ".skops", ".safetensors", ".keras"}
-    found = [str(path) for path in folder.rglob("*") if path.suffix not in known]
-    for path in folder.rglob("*"):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = [str(path) for path in files if path.suffix not in known]
+    for path in files:
         members = {path.name: path.read_bytes()}
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

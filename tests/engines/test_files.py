@@ -19,7 +19,7 @@ def test_parameters_and_state_come_back(tmp_path: Path) -> None:
 
 def test_another_familys_model_is_refused(tmp_path: Path) -> None:
     write_params(tmp_path, get("naive")(make_params("naive", {})), {})
-    with pytest.raises(StoreCorrupt, match="must hold a model of lstm version 1, found naive version 1"):
+    with pytest.raises(StoreCorrupt, match="must hold a model of lstm version 2, found naive version 1"):
         read_params(tmp_path, get("lstm"))
 
 

@@ -1,58 +1,24 @@
-from typing import Any
+from pathlib import Path
 
 import pytest
 
+from raytrain.config import read_yaml
 from raytrain.engines.base import Shape
 from raytrain.engines.epochs import NetShape
 from raytrain.errors import ConfigError
 from raytrain.families import make_params
-from raytrain.families.cnn_gru import CNNGRU, PRESETS, CNNGRUParams
+from raytrain.families.cnn_gru import CNNGRU, CNNGRUParams
 
-# Numbers of the net and its training that users of these presets know.
-KNOWN: dict[str, dict[str, Any]] = {
-    "fast": {"channels": (32,), "cell": "gru", "recurrent": (64, 32), "dense": (32,), "bidirectional": False},
-    "balanced": {"channels": (48, 96), "cell": "gru", "recurrent": (80, 40), "dense": (40,), "bidirectional": False},
-    "quality": {
-        "channels": (64, 128, 256),
-        "cell": "lstm",
-        "recurrent": (120, 60),
-        "dense": (80, 40),
-        "bidirectional": True,
-    },
-    "legacy": {"channels": (64,), "cell": "lstm", "recurrent": (100, 50), "dense": (), "bidirectional": False},
-}
-TRAINING = {
-    "fast": (2e-3, 100, 64, 60, 10),
-    "balanced": (1e-3, 200, 48, 90, 15),
-    "quality": (5e-4, 300, 32, 120, 20),
-    "legacy": (1e-3, 300, 32, 120, 20),
-}
+PRESETS = Path(__file__).parents[2] / "configs" / "presets"
 
 
 def preset(name: str) -> CNNGRUParams:
-    return CNNGRUParams(**PRESETS[name])
-
-
-@pytest.mark.parametrize("name", list(KNOWN))
-def test_presets_are_the_known_ones(name: str) -> None:
-    params = preset(name)
-    assert params.model_dump(include=set(KNOWN[name])) == KNOWN[name]
-    trained = (params.learning_rate, params.num_epochs, params.batch_size, params.window, params.patience)
-    assert trained == TRAINING[name]
-
-
-def test_every_preset_says_the_same_things() -> None:
-    assert list(PRESETS) == list(KNOWN)
-    assert len({frozenset(values) for values in PRESETS.values()}) == 1
-
-
-def test_the_defaults_are_balanced() -> None:
-    assert preset("balanced") == CNNGRUParams()
+    return CNNGRUParams(**read_yaml(PRESETS / f"{name}.yaml").get("params", {}).get("cnn_gru", {}))
 
 
 def test_presets_cost_what_their_names_say() -> None:
     shape = Shape(rows=5_000, features=60, quantiles=3)
-    work = {name: CNNGRU.needs(preset(name), shape).work for name in PRESETS}
+    work = {name: CNNGRU.needs(preset(name), shape).work for name in ("fast", "balanced", "quality", "legacy")}
     assert work["fast"] < work["balanced"] < work["legacy"] < work["quality"]
 
 
@@ -73,7 +39,7 @@ def test_a_longer_window_or_a_wider_net_needs_more(more: dict[str, object]) -> N
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", list(KNOWN))
+@pytest.mark.parametrize("name", ["fast", "balanced", "quality", "legacy"])
 def test_presets_build_the_net_they_describe(name: str) -> None:
     import torch
 

@@ -24,10 +24,11 @@ def test_a_wider_net_needs_more() -> None:
 def test_the_net_is_a_keras_model_of_these_widths() -> None:
     import keras
 
-    net = MLP(MLPParams(hidden=(6, 4, 2), dropout=0.25)).build(
-        NetShape(num_features=5, num_outputs=1, levels=(0.1, 0.5, 0.9))
-    )
+    shape = NetShape(num_features=5, num_outputs=1, levels=(0.1, 0.5, 0.9), categories=((0, 4),))
+    net = MLP(MLPParams(hidden=(6, 4, 2), dropout=0.25)).build(shape).model
     assert isinstance(net, keras.Model)
-    assert [layer.units for layer in net.layers if isinstance(layer, keras.layers.Dense)] == [6, 4, 2, 3]
+    dense = [layer for layer in net.layers if isinstance(layer, keras.layers.Dense)]
+    assert [layer.units for layer in dense] == [6, 4, 2, 3]
+    assert dense[0].kernel.shape == (4 + 3, 6)
     assert [layer.rate for layer in net.layers if isinstance(layer, keras.layers.Dropout)] == [0.25] * 3
     assert net.output_shape == (None, 1, 3)

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -32,10 +33,14 @@ def test_another_budget_is_refused() -> None:
     ("given", "message"),
     [
         ({"patch_length": 64}, r"patch_length must be below window \(64\), got 64"),
+        (
+            {"window": 200, "patch_stride": 2},
+            "2m allows 2,500,000 parameters, but 93 patches take .* raise patch_stride",
+        ),
         ({"patch_stride": 17}, r"patch_stride must be at most patch_length \(16\).* got 17"),
     ],
 )
-def test_patches_that_do_not_cover_the_window_are_refused(given: dict[str, int], message: str) -> None:
+def test_patches_that_do_not_cover_the_window_or_are_too_many_are_refused(given: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         families.make_params("patchtst", given)
 
@@ -60,6 +65,14 @@ def test_it_has_the_parameters_of_its_size_and_all_of_them_learn(size: str, budg
     untaught = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
     # A key's bias adds the same to all scores of a query, which the softmax takes away again.
     assert [name for name in untaught if not name.endswith("k_proj.bias")] == []
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("num_features", [1, 150])
+def test_as_many_patches_as_are_allowed_stay_in_the_budget(num_features: int) -> None:
+    params = PatchTSTParams(window=152, patch_length=4, patch_stride=2, num_channels=None)
+    net = PatchTST(params).build(replace(SHAPE, num_features=num_features, steps=152))
+    assert sum(weight.numel() for weight in net.parameters()) <= 2.5e6
 
 
 @pytest.mark.torch

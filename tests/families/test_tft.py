@@ -142,27 +142,36 @@ def test_a_later_path_does_not_change_what_is_learned(model: Any) -> None:
     assert np.array_equal(early(poison).predict(data.x)[:40], early(lambda parts: None).predict(data.x)[:40])
 
 
+def plant(data: FitData) -> FitData:
+    """The far target follows the last row, the path and the calendar ahead, a third each, and a small noise."""
+    x, rows = data.x, np.arange(len(data.y))
+    changes = x.path.change[x.ends]
+    middle = x[rows][:, -1, 0] + changes + x.ahead(rows, HORIZON, CONTEXT.known)[:, -1, 0]
+    noise = np.random.default_rng(1).standard_normal(len(rows))
+    return replace(data, y=np.stack([changes, middle + 0.1 * noise], axis=1).astype(np.float32))
+
+
+LEARNS = QUICK.model_copy(update={"num_epochs": 16, "batch_size": 16, "learning_rate": 0.02, "dropout": 0.0})
+
+
 @pytest.mark.torch
 def test_it_learns_from_the_past_the_path_and_the_calendar_ahead() -> None:
-    """Each is a third of what can be known; what is left is a small noise."""
-
-    def plant(data: FitData) -> FitData:
-        x, rows = data.x, np.arange(len(data.y))
-        changes = x.path.change[x.ends]
-        middle = x[rows][:, -1, 0] + changes + x.ahead(rows, HORIZON, CONTEXT.known)[:, -1, 0]
-        noise = np.random.default_rng(1).standard_normal(len(rows))
-        return replace(data, y=np.stack([changes, middle + 0.1 * noise], axis=1).astype(np.float32))
-
-    data = plant(make_data())
-    params = QUICK.model_copy(update={"num_epochs": 25, "batch_size": 16, "learning_rate": 0.02, "dropout": 0.0})
-    predicted = TFT(params).fit(data, CONTEXT).predict(data.x)[:, 1]
-    y = data.y[:, 1:]
-    levels = np.array(CONTEXT.quantiles)
+    data, levels = plant(make_data()), np.array(CONTEXT.quantiles)
+    predicted, y = TFT(LEARNS).fit(data, CONTEXT).predict(data.x)[:, 1], data.y[:, 1:]
     loss, naive = (
         np.maximum(levels * (y - guess), (levels - 1) * (y - guess)).mean()
         for guess in (predicted, np.quantile(y, levels)[None])
     )
     assert loss < 0.5 * naive  # two of the three would leave 0.58
+
+
+@pytest.mark.torch
+def test_it_learns_labels() -> None:
+    data = plant(make_data())
+    labels = replace(data, y=(data.y > 0).astype(np.float32))
+    probability = TFT(LEARNS).fit(labels, replace(CONTEXT, task="binary")).predict(data.x)
+    assert probability.shape == (len(data.y), 2, 1)
+    assert ((probability[:, 1] - labels.y[:, 1:]) ** 2).mean() < 0.6 * labels.y[:, 1].var()
 
 
 @pytest.mark.torch

@@ -125,6 +125,8 @@ def test_what_is_not_known_in_advance_is_refused(known: list[str], said: str, fr
             "each feature may be made once, got close_lag_2 twice in features.steps",
         ),
         (steps({"step": "rsi", "rows": 5}, {"step": "rsi", "rows": 5}), "got close_rsi_5 twice"),
+        (steps({"step": "lag", "columns": ["other", "other"], "rows": [2]}), "got other_lag_2 twice"),
+        (steps({"step": "lag", "columns": ["other"], "rows": [2, 2]}), "got other_lag_2 twice"),
         (steps(), "at least one feature, got none"),
         (steps({"step": "spread", "left": "close", "right": "othr"}), "got `othr`; did you mean `other`?"),
         (steps({"step": "atr", "low": "lo"}), "got `lo`"),

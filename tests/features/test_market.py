@@ -7,11 +7,14 @@ import polars as pl
 import pytest
 
 from raytrain.data import DataConfig, Frame
+from raytrain.data.diagnostics import DiagnosticsConfig
 from raytrain.data.frame import make_frame
 from raytrain.errors import ConfigError, DataError
 from raytrain.features.build import FeaturesConfig, build
+from raytrain.features.diagnostics import diagnose
 from raytrain.features.market import known_ahead, next_dates, price_path
 from raytrain.features.weights import WeightsConfig, regime_weights, weight_shares
+from raytrain.report.page import render_check
 
 FEATURES = FeaturesConfig.model_validate(
     {
@@ -120,6 +123,17 @@ def test_a_row_weighs_what_its_regime_weighs() -> None:
     assert [row["regime"] for row in shares] == ["calm", "wild"]
     assert shares[1]["share_of_rows"] == pytest.approx(1 / 3)
     assert shares[1]["share_of_weight"] == pytest.approx(100_000 / 102_000)
+
+
+def test_diagnostics_show_what_each_regime_weighs() -> None:
+    made, config = frame(), WeightsConfig(column="regime", weights={"wild": 5000})
+    found = diagnose(made, (), build(made, FEATURES), DiagnosticsConfig(), weights=config)
+    told = {one.regime: (one.weight, one.share_of_weight) for one in found.regimes if one.column == "regime"}
+    assert told == {"calm": (50.0, pytest.approx(2_000 / 102_000)), "wild": (5000.0, pytest.approx(100_000 / 102_000))}
+    assert "Share of weight" in render_check(found.to_json())
+    unweighted = diagnose(made, (), build(made, FEATURES), DiagnosticsConfig())
+    assert {one.weight for one in unweighted.regimes} == {None}
+    assert "Share of weight" not in render_check(unweighted.to_json())
 
 
 def test_a_regime_that_is_not_there_is_refused() -> None:

@@ -120,7 +120,7 @@ def test_a_dry_run_plans_and_writes_nothing(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*tiny, "--families", "naive", "--dry-run"]) == 0
-    assert "1 families x 2 targets x 3 folds x 1 seeds = 6 fits, 0 stored, 6 to run" in capsys.readouterr().out
+    assert ": 6 fits, 0 stored, 6 to run" in capsys.readouterr().out
     assert not (tmp_path / "store").exists()
 
 

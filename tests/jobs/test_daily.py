@@ -28,6 +28,7 @@ def test_a_run_and_the_same_run_again(
 ) -> None:
     options = [*tiny, "--families", "naive,lightgbm_quantile", "--tracking.mlflow", "true"]
     options += ["--params.lightgbm_quantile.num_rounds", "40", "--params.lightgbm_quantile.min_data_in_leaf", "10"]
+    options += ["--params.lightgbm_quantile.scale", "none"]
 
     first = daily(options)
     assert first.returncode == 0, first.stdout + first.stderr

@@ -47,6 +47,10 @@ class RegimeReturns:
     """Standard deviation a year."""
     sharpe: float | None
     """mean / deviation; None where nothing moves."""
+    weight: float | None = None
+    """What each of its rows weighs in training; None where rows are not weighted by this column."""
+    share_of_weight: float | None = None
+    """Of the weight of all rows, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import SeriesStep, WindowLengths
+from raytrain.features.steps.base import Input, SeriesStep, WindowLengths
 from raytrain.features.steps.kernels import Array, log_change, ratio, rolling_mean, shifted, smoothed
 
 
@@ -41,8 +41,8 @@ class ATR(_BarStep):
     def lookback(self) -> int:
         return self.rows
 
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
-        return {self.last(frame): (self.high, self.low, self.last(frame))}
+    def inputs(self, frame: Frame) -> list[Input]:
+        return [Input(self.last(frame), (self.high, self.low, self.last(frame)))]
 
     @property
     def endings(self) -> list[str]:
@@ -78,13 +78,13 @@ class RealisedVolatility(_BarStep):
     def needs_positive(self) -> bool:
         return True
 
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+    def inputs(self, frame: Frame) -> list[Input]:
         ends = {
             "close": (self.last(frame),),
             "parkinson": (self.high, self.low),
             "garman_klass": (self.open, self.high, self.low, self.last(frame)),
         }
-        return {self.last(frame): ends[self.method]}
+        return [Input(self.last(frame), ends[self.method])]
 
     @property
     def endings(self) -> list[str]:

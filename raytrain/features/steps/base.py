@@ -1,12 +1,11 @@
 """What every step has, and the two ways of computing that most share.
 
-A step is config and code at once: its fields say what a person chose, `tasks` says what is computed. Values at a row
+A step is config and code at once: its fields say what a person chose, `pieces` says what is computed. Values at a row
 use that row and earlier ones of the same series only; `looks_ahead` marks the one exception.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from raytrain.features.steps.panel import Batch, Panel
 
 RowsBack = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 WindowLengths = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
-_BLOCK = 2**15
+_BLOCK = 2**16
 """Values computed at once: few enough for the arrays to stay near the processor, many beside the cost of a call."""
 
 
@@ -36,7 +35,12 @@ class Piece(NamedTuple):
     """(features, rows) NaN where unknown."""
 
 
-Task = Callable[[], Iterable[Piece]]
+class Input(NamedTuple):
+    """Columns that are computed together."""
+
+    begin: str
+    """What the names of their features begin with."""
+    columns: tuple[str, ...]
 
 
 class Step(Section, ABC):
@@ -69,8 +73,8 @@ class Step(Section, ABC):
         """The features, in order."""
 
     @abstractmethod
-    def tasks(self, panel: Panel) -> Iterator[Task]:
-        """What is to be computed, in parts that may run side by side."""
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
+        """The values of all features, in parts."""
 
 
 class TableStep(Step):
@@ -83,16 +87,16 @@ class TableStep(Step):
     def names(self, frame: Frame) -> list[str]:
         return [one.meta.output_name() for one in self.expressions(frame)]
 
-    def tasks(self, panel: Panel) -> Iterator[Task]:
-        yield partial(select, panel.frame, self.expressions(panel.frame))
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
+        yield select(panel.frame, self.expressions(panel.frame))
 
 
 class SeriesStep(Step):
     """A step that computes along the rows of each series, the same for each of its inputs."""
 
     @abstractmethod
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
-        """Columns that are computed together, by what the names of their features begin with."""
+    def inputs(self, frame: Frame) -> list[Input]:
+        """What the features are made of."""
 
     @property
     @abstractmethod
@@ -104,28 +108,28 @@ class SeriesStep(Step):
         """The features of an input, in the order of `endings`; each array is (..., rows of a series)."""
 
     def over(self, frame: Frame) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for columns in self.inputs(frame).values() for name in columns))
+        return tuple(dict.fromkeys(name for one in self.inputs(frame) for name in one.columns))
 
     def names(self, frame: Frame) -> list[str]:
-        return [begin + end for begin in self.inputs(frame) for end in self.endings]
+        return [one.begin + end for one in self.inputs(frame) for end in self.endings]
 
-    def tasks(self, panel: Panel) -> Iterator[Task]:
-        inputs = [[panel.column(name) for name in names] for names in self.inputs(panel.frame).values()]
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
+        inputs = [[panel.column(name) for name in one.columns] for one in self.inputs(panel.frame)]
         for batch in panel.batches():
-            yield partial(self._compute, batch, inputs)
-
-    def _compute(self, batch: Batch, inputs: list[list[Array]]) -> Iterator[Piece]:
-        """The features on the rows of a batch."""
-        num_together = max(1, _BLOCK // (batch.shape[0] * batch.shape[1]))
-        for first in range(0, len(inputs), num_together):
-            some = inputs[first : first + num_together]
-            columns = [np.stack([batch.take(one) for one in column]) for column in zip(*some, strict=True)]
-            found = np.empty((len(some), len(self.endings), *batch.shape), np.float32)
-            for place, values in enumerate(self.values(*columns)):
-                found[:, place] = values
+            found = np.empty((len(inputs), len(self.endings), *batch.shape), np.float32)
+            num_together = max(1, _BLOCK // (batch.shape[0] * batch.shape[1]))
+            for first in range(0, len(inputs), num_together):
+                some = slice(first, first + num_together)
+                self._compute(batch, inputs[some], found[some])
             for number, rows in enumerate(batch.slices()):
-                features = found[:, :, number, : rows.stop - rows.start]
-                yield Piece(first * len(self.endings), rows, features.reshape(-1, features.shape[-1]))
+                series = found[:, :, number, : rows.stop - rows.start]
+                yield Piece(0, rows, series.reshape(-1, series.shape[-1]))
+
+    def _compute(self, batch: Batch, inputs: list[list[Array]], found: NDArray[np.float32]) -> None:
+        """Fill in, (inputs, endings, series, rows of the longest series), what is made of some inputs."""
+        columns = [np.stack([batch.take(one) for one in column]) for column in zip(*inputs, strict=True)]
+        for place, values in enumerate(self.values(*columns)):
+            found[:, place] = values
 
 
 class ColumnsStep(SeriesStep):
@@ -134,8 +138,8 @@ class ColumnsStep(SeriesStep):
     columns: tuple[str, ...] = ()
     """Columns to work on; the price column when empty."""
 
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
-        return {name: (name,) for name in self.columns or (frame.price,)}
+    def inputs(self, frame: Frame) -> list[Input]:
+        return [Input(name, (name,)) for name in self.columns or (frame.price,)]
 
 
 class LengthsStep(ColumnsStep):
@@ -172,7 +176,7 @@ class WindowStep(LengthsStep):
         return max(self.rows) - 1
 
 
-def select(frame: Frame, expressions: list[pl.Expr]) -> list[Piece]:
+def select(frame: Frame, expressions: list[pl.Expr]) -> Piece:
     """What polars computes over the whole table, as features."""
     table = frame.table.select(one.cast(pl.Float32).fill_null(float("nan")) for one in expressions)
-    return [Piece(0, slice(0, table.height), table.to_numpy().T)]
+    return Piece(0, slice(0, table.height), table.to_numpy().T)

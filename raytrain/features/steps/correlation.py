@@ -1,14 +1,13 @@
 """How two columns have moved together."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from raytrain.data.frame import Frame
 from raytrain.features.correlations.aligned import pair_correlations
-from raytrain.features.steps.base import Piece, Step, Task
+from raytrain.features.steps.base import Piece, Step
 from raytrain.features.steps.kernels import most_of
 from raytrain.features.steps.panel import Panel
 
@@ -42,11 +41,8 @@ class Correlation(Step):
     def names(self, frame: Frame) -> list[str]:
         return [f"{left}_{right}_corr_{rows}" for left, right in self.pairs for rows in self.rows]
 
-    def tasks(self, panel: Panel) -> Iterator[Task]:
-        yield partial(self._correlate, panel.frame)
-
-    def _correlate(self, frame: Frame) -> Iterator[Piece]:
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
         for place, rows in enumerate(self.rows):
-            found = pair_correlations(frame, self.pairs, self.change, rows, most_of(rows))
+            found = pair_correlations(panel.frame, self.pairs, self.change, rows, most_of(rows))
             for number, values in enumerate(found):
                 yield Piece(number * len(self.rows) + place, slice(0, len(values)), values[None])

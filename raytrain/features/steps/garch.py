@@ -1,9 +1,7 @@
 """GARCH volatility without look-ahead."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
-from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,14 +9,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raytrain.data.frame import DATE, Frame
-from raytrain.features.steps.base import Piece, Step, Task
+from raytrain.features.steps.base import Piece, Step
 from raytrain.features.steps.kernels import log_change
 from raytrain.features.steps.panel import Panel
 
 Returns = NDArray[np.float64]
 _MOST_RETURNS = 5000
-_ONE_AT_A_TIME = Lock()
-"""For `arch`, which changes the filters of warnings for the whole process while it works."""
 
 
 class Garch(Step):
@@ -52,15 +48,13 @@ class Garch(Step):
     def names(self, frame: Frame) -> list[str]:
         return [f"{name}_garch" for name in self.over(frame)]
 
-    def tasks(self, panel: Panel) -> Iterator[Task]:
+    def pieces(self, panel: Panel) -> Iterator[Piece]:
         block = panel.frame.table[DATE].dt.truncate(self.refit).to_physical().to_numpy()
         for place, name in enumerate(self.over(panel.frame)):
-            yield partial(self._forecast, panel, place, panel.column(name), block)
-
-    def _forecast(self, panel: Panel, place: int, column: Returns, block: NDArray[np.int64]) -> Iterator[Piece]:
-        for rows in panel.slices():
-            volatility = forecast_volatility(log_change(column[rows]), block[rows], self.min_rows)
-            yield Piece(place, rows, volatility[None].astype(np.float32))
+            column = panel.column(name)
+            for rows in panel.slices():
+                volatility = forecast_volatility(log_change(column[rows]), block[rows], self.min_rows)
+                yield Piece(place, rows, volatility[None].astype(np.float32))
 
 
 class _Parameters(NamedTuple):
@@ -105,8 +99,7 @@ def _estimate(returns: Returns) -> _Parameters | None:
     if scale <= 1e-12:
         return None
     model = ZeroMean(newest / scale, volatility=GARCH(p=1, q=1), rescale=False)
-    with _ONE_AT_A_TIME:
-        found = model.fit(disp="off", show_warning=False)
+    found = model.fit(disp="off", show_warning=False)
     if found.convergence_flag != 0:
         return None
     # Rounded, so that the last bits of an optimiser do not make another machine fit everything again.

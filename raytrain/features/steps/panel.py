@@ -30,7 +30,7 @@ class Batch:
     def take(self, column: Floats) -> Floats:
         """(series, longest) a column's values; behind its end a shorter series repeats its last one."""
         if len(self.starts) == 1:
-            return column[None, self.slices()[0]]
+            return column[None, self.starts[0] : self.starts[0] + self.lengths[0]]
         rows = np.minimum(np.arange(self.lengths[0]), self.lengths[:, None] - 1) + self.starts[:, None]
         return column[rows]
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from raytrain.data.frame import Frame
-from raytrain.features.steps.base import ColumnsStep, LengthsStep, RowsBack, SeriesStep
+from raytrain.features.steps.base import ColumnsStep, Input, LengthsStep, RowsBack, SeriesStep
 from raytrain.features.steps.kernels import Array, change, log_change, ratio, score, shifted
 
 
@@ -90,9 +90,9 @@ class Spread(SeriesStep):
     def lookback(self) -> int:
         return max(self.zscore_rows, default=1) - 1
 
-    def inputs(self, frame: Frame) -> dict[str, tuple[str, ...]]:
+    def inputs(self, frame: Frame) -> list[Input]:
         against = "minus" if self.kind == "difference" else "over"
-        return {f"{self.left}_{against}_{self.right}": (self.left, self.right)}
+        return [Input(f"{self.left}_{against}_{self.right}", (self.left, self.right))]
 
     @property
     def endings(self) -> list[str]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from raytrain.data import Frame
 from raytrain.features.build import FeaturesConfig, build
-from raytrain.features.steps import panel as module
+from raytrain.features.steps import base
+from raytrain.features.steps import panel as panel_module
 from raytrain.features.steps.panel import Panel
 
 MakeFrame = Callable[[pl.DataFrame], Frame]
@@ -49,7 +50,7 @@ def test_batches_hold_every_row_once(lengths: list[int], as_frame: MakeFrame) ->
 
 
 def test_a_series_is_the_same_alone_and_among_others(as_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the bit, however series are batched."""
+    """To the bit, however many series and columns are computed at once."""
     steps = [
         {"step": "log_return", "rows": [1, 5]},
         {"step": "zscore", "columns": ["close", "other"], "rows": [5, 9]},
@@ -61,9 +62,10 @@ def test_a_series_is_the_same_alone_and_among_others(as_frame: MakeFrame, monkey
     config = FeaturesConfig.model_validate({"steps": steps})
     table = ragged([30, 1, 90, 30, 2, 31, 7, 250, 30, 12])
     found = {}
-    for batch_rows in (1, 100, 10_000):
-        monkeypatch.setattr(module, "_BATCH_ROWS", batch_rows)
-        found[batch_rows] = build(as_frame(table), config).x
+    for batch_rows, block in ((1, 2**16), (100, 2**16), (10_000, 2**16), (100, 1)):
+        monkeypatch.setattr(panel_module, "_BATCH_ROWS", batch_rows)
+        monkeypatch.setattr(base, "_BLOCK", block)
+        found[batch_rows, block] = build(as_frame(table), config).x
     alone = [build(as_frame(part), config).x for part in table.partition_by("series_id", maintain_order=True)]
     assert {x.tobytes() for x in found.values()} == {np.concatenate(alone).tobytes()}
-    assert np.isfinite(found[100]).any(axis=0).all()
+    assert np.isfinite(found[100, 1]).any(axis=0).all()
