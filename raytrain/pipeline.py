@@ -349,7 +349,7 @@ def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dic
         "lower_bound_s": round(tally.cpu_s / tally.cores, 3),
         "gates": [asdict(decision) for decision in decisions],
         "failures": [failure_row(failure) for failure in tally.failures],
-        "warnings": list(run.warnings),
+        "warnings": [*run.warnings, *_asleep(tally)],
         "diagnostics": run.diagnostics.to_json(),
         "data_hash": data_hash,
         "data": {
@@ -363,6 +363,12 @@ def summarise(run: Prepared, tally: Tally, decisions: Sequence[Decision]) -> dic
         "machine": run.profile.model_dump(),
         "versions": versions(run.plan),
     }
+
+
+def _asleep(tally: Tally) -> list[str]:
+    if not tally.slept_s:
+        return []
+    return [f"the machine slept {tally.slept_s:.0f} s during the run; times across it teach nothing"]
 
 
 def versions(plan: Plan) -> dict[str, str]:

@@ -36,6 +36,8 @@ class Tally:
     stopped: bool = False
     busy_s: float = 0.0
     """Seconds during which fits were running."""
+    slept_s: float = 0.0
+    """Seconds in which the machine slept meanwhile."""
     cores: int = 1
     """Cores of the cluster, or of the machine while no cluster was needed."""
 
@@ -110,12 +112,14 @@ class Runner:
             self.announce(self.cluster)
         offset = time.monotonic() - self._began
         self._num_sets += 1
+        expected = expect(fits.values(), self.store, self._costs, self.config.timeout_s)
         with (self.stories / f"story-{self._num_sets}.jsonl").open("w", encoding="utf-8") as story:
             driver = Driver(
                 cluster=self.cluster,
                 config=self.config,
                 fits=fits,
-                tasks=expect(fits.values(), self.store, self._costs, self.config.timeout_s).tasks,
+                tasks=expected.tasks,
+                durations=expected.seconds,
                 dataset=self.dataset,
                 store=self.store.root,
                 story=story,
@@ -126,6 +130,7 @@ class Runner:
             report = driver.run()
         self.tally.stopped |= report.stopped
         self.tally.busy_s += report.wall_s
+        self.tally.slept_s += report.slept_s
         self.tally.failures += report.failures.values()
         for key, why in report.skipped.items():
             if why.cause:

@@ -1,6 +1,7 @@
 """What runs inside a worker process: one fit after another, all of one engine."""
 
 import functools
+import itertools
 import os
 import socket
 import time
@@ -25,6 +26,10 @@ from raytrain.work.inflight import Inflight
 from raytrain.work.plan import Prior
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
+
+
+_FITS_HERE = itertools.count()
+"""Fits that this process was given: the first one also pays for loading the engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,7 @@ def execute(order: Order) -> Outcome:
     """
     os.umask(0o077)
     claim(order.engine)
+    first_here = next(_FITS_HERE) == 0
     spec, progress = order.spec, Progress()
     started = time.time()
     tell = functools.partial(Outcome, key=spec.key, worker=f"{socket.gethostname()}:{os.getpid()}", started_at=started)
@@ -101,7 +107,8 @@ def execute(order: Order) -> Outcome:
             if result.stopped:
                 return tell(status="stopped", ended_at=time.time())
             progress.phase = "store"
-            facts = result.facts(spec) | {"prior": asdict(order.prior)}
+            about = {"prior": asdict(order.prior), "engine": order.engine, "starts_process": first_here}
+            facts = result.facts(spec) | about
             store.write(spec.key, result.predictions, facts)
             if node is not None:
                 node.deliver(spec)

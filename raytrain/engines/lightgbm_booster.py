@@ -42,45 +42,50 @@ class BinnedTable:
     """
 
     @classmethod
-    def of(cls, x: FloatArray, categorical: Sequence[int]) -> "BinnedTable":
+    def of(cls, known: Known, categorical: Sequence[int], threads: int) -> "BinnedTable":
         """Bin a table, or find it among those binned last; either way the bins are the same.
 
         Args:
-            x: (rows, features), NaN where unknown.
+            known: the table.
             categorical: columns of codes.
+            threads: to bin with.
         """
+        x = known.read()
         content = hashlib.sha256(repr((x.shape, list(categorical))).encode())
         content.update(np.ascontiguousarray(x).data)
         key = content.hexdigest()
-        found = _kept.pop(key, None) or cls._bin(x, categorical)
+        found = _kept.pop(key, None)
+        if found is None:
+            zero = _lowest(x, categorical)
+            # In float64 the difference of two float32 keeps values apart that lie close beside a distant lowest one.
+            wide = x - zero
+            del x
+            found = cls(_constructed(wide, list(categorical), threads), zero)
         _kept[key] = found
         while len(_kept) > _NUM_KEPT:
             del _kept[next(iter(_kept))]
         return found
 
-    @classmethod
-    def _bin(cls, x: FloatArray, categorical: Sequence[int]) -> Self:
-        import lightgbm
-
-        zero = np.fmin.reduce(x, axis=0).astype(np.float64)
-        zero[list(categorical)] = 0
-        zero[~np.isfinite(zero)] = 0
-        # In float64 the difference of two float32 keeps values apart that lie close beside a distant lowest one.
-        binned = lightgbm.Dataset(x - zero, np.zeros(len(x)), categorical_feature=list(categorical), params=_BINNING)
-        return cls(binned.construct(), zero)
-
-    def part(self, rows: RowIndices, data: FitData, places: RowIndices) -> Any:
+    def part(self, rows: RowIndices, data: FitData, places: RowIndices, threads: int) -> Any:
         """Rows as the library's own dataset.
 
         Args:
             rows: (k,) of the fit, which give the labels and weights.
             data: of the fit.
             places: (k,) where they stand in this table, rising.
+            threads: to copy with.
         """
-        part = self.dataset.subset(places, params=_BINNING).construct()
+        part = self.dataset.subset(places, params=_BINNING | {"num_threads": threads}).construct()
         part.set_label(table(data, rows)[1])
         part.set_weight(relative_weights(data, rows))
         return part
+
+
+def _lowest(x: FloatArray, categorical: Sequence[int]) -> NDArray[np.float64]:
+    zero: NDArray[np.float64] = np.fmin.reduce(x, axis=0).astype(np.float64)
+    zero[list(categorical)] = 0
+    zero[~np.isfinite(zero)] = 0
+    return zero
 
 
 _BINNING: dict[str, Any] = {
@@ -89,6 +94,13 @@ _BINNING: dict[str, Any] = {
     "feature_pre_filter": False,
     "verbosity": -1,
 }
+
+
+def _constructed(x: NDArray[np.float64], categorical: list[int], threads: int) -> Any:
+    import lightgbm
+
+    params = _BINNING | {"num_threads": threads}
+    return lightgbm.Dataset(x, np.zeros(len(x)), categorical_feature=categorical, params=params).construct()
 
 
 class Binned:
@@ -101,10 +113,10 @@ class Binned:
 
     def __init__(self, data: FitData, head: RowIndices, tail: RowIndices, context: FitContext) -> None:
         known = data.known or _at_hand(data, np.union1d(head, tail))
-        binned = BinnedTable.of(known.read(), context.categorical)
+        binned = BinnedTable.of(known, context.categorical, context.threads)
         self.zero = binned.zero
-        self.train = binned.part(head, data, known.train[head])
-        self.tail = binned.part(tail, data, known.train[tail]) if len(tail) else None
+        self.train = binned.part(head, data, known.train[head], context.threads)
+        self.tail = binned.part(tail, data, known.train[tail], context.threads) if len(tail) else None
         self.common: dict[str, Any] = {
             **_BINNING,
             "num_threads": context.threads,
@@ -234,6 +246,6 @@ def booster_needs(shape: Shape, num_rounds: float, num_leaves: int, num_boosters
     round_s = 4e-5 * num_leaves + 3e-9 * values
     return Needs(
         max_threads=useful_threads(shape),
-        memory_bytes=int(10 * 2**20 + 4.9 * shape.table_bytes),
+        memory_bytes=int(10 * 2**20 + 6.5 * shape.table_bytes),
         work=0.16e-6 * values + num_boosters * num_rounds * round_s,
     )

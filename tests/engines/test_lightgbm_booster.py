@@ -92,8 +92,8 @@ def test_shared_bins_change_nothing_in_any_order_of_fits(rows, nothing_kept, cat
 
 
 def test_fits_of_one_fold_are_binned_once(rows, nothing_kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    binned, bin_table = [], nothing_kept.BinnedTable._bin
-    monkeypatch.setattr(nothing_kept.BinnedTable, "_bin", lambda *given: binned.append(given) or bin_table(*given))
+    binned, construct = [], nothing_kept._constructed
+    monkeypatch.setattr(nothing_kept, "_constructed", lambda *given: binned.append(given) or construct(*given))
     data = rows(dates=300)
     other = replace(data, x=data.x + 1)
     for unlabelled in (1, 5, 20):

@@ -1,0 +1,196 @@
+"""Whole jobs on a cluster of two nodes, the second without the driver's disk."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from raytrain.work.store import ResultStore
+
+pytestmark = pytest.mark.cluster
+
+SLOW = ["--params.lightgbm.num_rounds", "100000", "--params.lightgbm.early_stopping_rounds", "100000"]
+
+
+def predictions(store: Path) -> dict[str, pl.DataFrame]:
+    """Key -> what every finished fit of a store predicted, after a look at its checksums."""
+    results = ResultStore(store)
+    keys = [facts["key"] for facts in results.results()]
+    assert results.finished(keys) == set(keys)
+    return {key: results.predictions(key) for key in keys}
+
+
+@pytest.mark.parametrize("machines", ["loopback", "namespace"], indirect=True)
+def test_fits_go_to_a_node_without_the_drivers_disk_and_their_results_come_home(
+    machines: Any,
+    on_both: dict[str, str],
+    daily: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    options = [*tiny, "--families", "naive,har,lightgbm,ensemble", "--params.lightgbm.num_rounds", "300"]
+    options += ["--params.ensemble.members", '["naive", "har"]']
+    done = daily(options, **on_both)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Ray at {machines.address}: 2 cores" in done.stdout
+    fits = summary()["fits"]
+    assert fits["ok"] == fits["total"] > 20
+    store = tmp_path / "store"
+    far = predictions(store)
+    assert len(far) == fits["total"]
+
+    # The second node did its part: the data is there once, its results are not.
+    assert len(list((machines.node_root / "prepared").glob("[!.]*"))) == 1
+    assert not list(machines.node_root.glob("incoming/*"))
+    assert not list(machines.node_root.glob("inflight/*"))
+    assert not list((store / "inflight").iterdir())
+    hosts = {facts["environment"]["host"] for facts in ResultStore(store).results()}
+    assert len(hosts) == (2 if machines.network.prefix else 1)
+
+    shutil.rmtree(store)
+    assert daily(options).returncode == 0
+    near = predictions(store)
+    assert near.keys() == far.keys()
+    assert all(near[key].equals(far[key]) for key in near), "to the bit, whatever the node"
+
+
+def _lasting(machines: Any, store: Path) -> set[str]:
+    """Fits that were under way a moment ago and still are: none of those that take milliseconds."""
+    before = set(machines.inflight(store))
+    time.sleep(1.5)
+    return before & set(machines.inflight(store))
+
+
+def test_a_lost_node_costs_only_the_fits_in_flight(
+    machines: Any,
+    on_both: dict[str, str],
+    start_daily: Callable[..., subprocess.Popen[str]],
+    tiny: list[str],
+    tmp_path: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    store = tmp_path / "store"
+    options = [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "2500"]
+    options += ["--params.lightgbm.early_stopping_rounds", "2500"]
+    with start_daily(options, **on_both) as process:
+        machines.until(lambda: len(list(store.glob("fits/*/[!.]*"))) >= 4 and machines.on_second(store), "no fit")
+        lost = machines.on_second(store)
+        before = {path: path.stat().st_mtime_ns for path in store.glob("fits/*/[!.]*/result.json")}
+        machines.raylet(1).kill()
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    fits = summary()["fits"]
+    assert fits["ok"] == fits["total"] == 14
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished fit was run again"
+    assert lost <= set(predictions(store))
+
+
+STRANGER = """
+import json, sys, time
+import ray
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=1)
+def trial():
+    began = time.time()
+    time.sleep(2)
+    return began, time.time()
+
+print(json.dumps(ray.get([trial.remote() for _ in range(6)])))
+"""
+
+
+def test_a_strangers_trials_and_our_fits_share_the_cores(
+    machines: Any,
+    on_both: dict[str, str],
+    start_daily: Callable[..., subprocess.Popen[str]],
+    tiny: list[str],
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    options = [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "1500"]
+    options += ["--params.lightgbm.early_stopping_rounds", "1500"]
+    command = [sys.executable, "-c", STRANGER, machines.address]
+    with start_daily(options, **on_both) as process:
+        machines.until(lambda: machines.inflight(store), "no fit")
+        trials = subprocess.run(command, env=machines.env, capture_output=True, text=True, check=True).stdout
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    strange = [tuple(one) for one in json.loads(trials.splitlines()[-1])]
+    rows = pl.read_parquet(store / "latest" / "fits.parquet").filter(pl.col("start_s").is_not_null())
+    started = _began_at(store)
+    ours = [(started[row["key"]] - row["wall_s"], started[row["key"]]) for row in rows.iter_rows(named=True)]
+    assert _most_at_once(strange) > 0
+    assert _most_at_once([*strange, *ours]) <= 2, "two cores, never three of them busy"
+    assert any(begin < other_end and other_begin < end for begin, end in strange for other_begin, other_end in ours)
+
+
+def _began_at(store: Path) -> dict[str, float]:
+    """Key -> when its result was there, by the wall clock."""
+    return {path.parent.name: path.stat().st_mtime for path in store.glob("fits/*/[!.]*/predictions.parquet")}
+
+
+def _most_at_once(spans: Sequence[tuple[float, float]]) -> int:
+    steps = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
+    busy = most = 0
+    for _, step in steps:
+        busy += step
+        most = max(most, busy)
+    return most
+
+
+@pytest.mark.parametrize("machines", ["namespace"], indirect=True)
+def test_a_signal_stops_the_fits_of_all_nodes(
+    machines: Any,
+    on_both: dict[str, str],
+    start_daily: Callable[..., subprocess.Popen[str]],
+    tiny: list[str],
+    tmp_path: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    store = tmp_path / "store"
+    with start_daily([*tiny, "--families", "naive,lightgbm", *SLOW], **on_both) as process:
+        machines.until(lambda: machines.on_second(store), "no fit on the second node")
+        machines.until(lambda: len(machines.inflight(store)) == 2, "no fit on both nodes")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, out + err
+    seen = summary()
+    assert seen["status"] == "stopped"
+    assert seen["fits"]["ok"] == len(predictions(store))
+    # A process that is killed leaves its note behind, one that reaches a safe point takes it away.
+    assert not machines.inflight(store)
+    assert not list((machines.node_root / "inflight").iterdir())
+
+
+@pytest.mark.parametrize("machines", ["namespace"], indirect=True)
+def test_a_fit_that_hears_nothing_any_more_is_killed_on_its_node(
+    machines: Any,
+    on_both: dict[str, str],
+    start_daily: Callable[..., subprocess.Popen[str]],
+    tiny: list[str],
+    tmp_path: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    store = tmp_path / "store"
+    options = [*tiny, "--families", "naive,lightgbm", "--folds.num_folds", "1", *SLOW, "--cluster.timeout_s", "8"]
+    with start_daily(options, **on_both) as process:
+        key = machines.until(lambda: _lasting(machines, store) & machines.on_second(store), "no fit there").pop()
+        hung = psutil.Process(machines.inflight(store)[key]["pid"])
+        # Like a hang in native code: it answers neither a question nor Ray's wish that it end.
+        hung.suspend()
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 3, out + err
+    assert summary()["fits"]["timeout"] == 2
+    assert not hung.is_running()
