@@ -15,7 +15,7 @@ import polars as pl
 
 from raytrain import __version__, data
 from raytrain.cluster.driver import Status
-from raytrain.cluster.ray_cluster import Cluster
+from raytrain.cluster.ray_cluster import Cluster, require_cluster
 from raytrain.cluster.runner import Runner, Tally, capacity_of_machine, expect, failure_row, learned_costs
 from raytrain.data import Frame
 from raytrain.data.diagnostics import Diagnostics
@@ -88,6 +88,7 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         UserError: the config or the data is wrong; nothing was written.
     """
+    require_cluster(config.cluster)
     profile = resolve(config.machine, config.machines)
     recipes = recipes_of(config, slot_device(profile))
     frame = data.load(config.data)

@@ -23,6 +23,16 @@ class Ending:
     failure: Failure | None = None
 
 
+_LOST = (
+    exceptions.WorkerCrashedError,
+    exceptions.RayActorError,
+    exceptions.TaskCancelledError,
+    exceptions.NodeDiedError,
+    exceptions.ObjectLostError,
+)
+"""The process is gone, alone or with its node: another try may end better."""
+
+
 def told(outcome: Outcome, at: float) -> Ending:
     """The worker lives and says how it went."""
     key = outcome.key
@@ -47,7 +57,7 @@ def raised(spec: FitSpec, error: exceptions.RayError, at: float) -> Ending:
     if isinstance(error, exceptions.OutOfMemoryError):
         failure = _failure(spec, f"OutOfMemoryError: {error}", "give it less, or the machine more")
         return Ending(event=FitFailed(at=at, key=key, reason="oom"), status="oom", failure=failure)
-    if isinstance(error, exceptions.WorkerCrashedError | exceptions.RayActorError | exceptions.TaskCancelledError):
+    if isinstance(error, _LOST):
         what = f"{type(error).__name__}: the worker process died"
         failure = _failure(spec, what, "look for an out-of-memory kill in the system's log; run this family alone")
         return Ending(event=FitFailed(at=at, key=key, reason="crash"), status="failed", failure=failure)

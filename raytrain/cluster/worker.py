@@ -27,7 +27,6 @@ from raytrain.work.plan import Prior
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
 
-
 _FITS_HERE = itertools.count()
 """Fits that this process was given: the first one also pays for loading the engine."""
 
