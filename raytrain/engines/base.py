@@ -88,20 +88,6 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """All rows whose features are known at a fold's cut-off, their labels known or not.
-
-    They are the same for every target of the fold. So what is learned from them alone, such as the edges of bins, can
-    serve several fits, and does not depend on which of them came first.
-    """
-
-    read: Callable[[], FloatArray]
-    """Gives (m, features) in a new array, codes as they are, NaN where a feature is unknown."""
-    train: RowIndices
-    """(n,) where the training rows stand among them."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class FitData:
     """The training rows of one fit, ordered by series, then date.
 
@@ -122,8 +108,6 @@ class FitData:
     """(n,) the date on which `y` became known: all of its outputs."""
     series: NDArray[np.int32]
     """(n,) which series the row belongs to."""
-    known: Known | None = None
-    """What the training rows are a part of; None where nobody knows, and for scaled inputs and windows."""
 
     def __post_init__(self) -> None:
         if len(self.y) == 0:
@@ -143,7 +127,6 @@ class FitData:
             date=self.date[rows],
             label_date=self.label_date[rows],
             series=self.series[rows],
-            known=self.known and replace(self.known, train=self.known.train[rows]),
         )
 
     def head_and_tail(self, share: float) -> "tuple[RowIndices, RowIndices] | None":

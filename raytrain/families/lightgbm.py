@@ -44,7 +44,7 @@ class LightGBM(Family[LightGBMParams]):
     params_type = LightGBMParams
     tasks = frozenset({"regression", "binary"})
     packages = ("lightgbm",)
-    version = 3
+    version = 2
 
     @classmethod
     def needs(cls, params: LightGBMParams, shape: Shape) -> Needs:

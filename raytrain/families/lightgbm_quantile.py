@@ -66,7 +66,7 @@ class LightGBMQuantile(Family[LightGBMQuantileParams]):
     params_type = LightGBMQuantileParams
     gives_quantiles = True
     packages = ("lightgbm",)
-    version = 3
+    version = 2
 
     @classmethod
     def needs(cls, params: LightGBMQuantileParams, shape: Shape) -> Needs:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Known, Params, Samples, output_quantiles
+from raytrain.engines.base import Family, FitContext, FitData, Params, Samples, output_quantiles
 from raytrain.engines.members import MemberFamily
 from raytrain.errors import FitError
 from raytrain.features.history import History
 from raytrain.features.windows import Windows, ends_with_history
-from raytrain.folds import test_rows, train_rows
+from raytrain.folds import test_rows
 from raytrain.work.dataset import Dataset
 from raytrain.work.members import MemberTable
 from raytrain.work.preparation import Preparation, Rows, deviations_of, targets_of
@@ -36,8 +36,6 @@ class Inputs:
     family: type[Family[Any]]
     steps: int
     """Rows in a window; 1 for a family that sees one row at a time."""
-    known: Rows
-    """All rows of the training span up to the cut-off, whether their labels are known by then or not."""
     train: Rows
     """Those of them whose labels are."""
     test: Rows
@@ -63,7 +61,6 @@ class Inputs:
         whole = dataset.usable & ends_with_history(dataset.series, steps) & _usable_from(dataset, steps)
         if among is not None:
             whole &= among
-        known = np.flatnonzero(whole & train_rows(spec.fold, dataset.date, dataset.date))
         train = np.flatnonzero(whole & dataset.train_rows(spec.fold, *spec.target_names))
         test = np.flatnonzero(whole & test_rows(spec.fold, dataset.date))
         if len(train) == 0 or len(test) == 0:
@@ -76,7 +73,6 @@ class Inputs:
             spec=spec,
             family=family,
             steps=steps,
-            known=known,
             train=train,
             test=test,
             preparation=preparation or Preparation.learn(family, params, dataset, spec, train),
@@ -99,7 +95,6 @@ class Inputs:
         label_dates = [self.dataset.label_date(target) for target in self.spec.target_names]
         y = targets_of(self.dataset, self.spec, self.preparation.volatility, rows)
         scale = self.preparation.scale
-        unprepared = self.family.inputs == "rows" and not self.family.scaled
         return FitData(
             x=self.samples(rows),
             y=np.asarray(y if scale is None else y / scale, dtype=np.float32),
@@ -107,11 +102,7 @@ class Inputs:
             date=self.dataset.date[rows],
             label_date=np.max([dates[rows] for dates in label_dates], axis=0),
             series=self.dataset.series[rows],
-            known=Known(read=self._read_known, train=np.searchsorted(self.known, rows)) if unprepared else None,
         )
-
-    def _read_known(self) -> FloatArray:
-        return self.dataset.x[self.known]
 
     def unscale(self, values: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
         """Predictions (n, outputs, levels) for these rows, in the targets' own unit."""
