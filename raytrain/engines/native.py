@@ -1,7 +1,10 @@
 """What boosted trees and lines share, whatever library they are made with."""
 
 import math
+import sys
 from contextlib import AbstractContextManager
+from importlib.abc import MetaPathFinder
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +47,29 @@ def expected_rounds(num_rounds: int, patience: int, valid_share: float) -> float
     On returns the loss of the rows kept aside stops falling early, so far fewer than `num_rounds`.
     """
     return min(num_rounds, patience + 1.5 * math.sqrt(num_rounds)) if valid_share else num_rounds
+
+
+class _NoTorch(MetaPathFinder):
+    """Torch as if it were not installed."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname == "torch":
+            raise ModuleNotFoundError("a native process must not hold torch", name=fullname)
+
+
+def skops_io() -> Any:
+    """The module `skops.io`, loaded without torch.
+
+    It looks for estimators in every module of scikit-learn, one of which imports torch where it is installed: the
+    second OpenMP runtime that a native process must not hold.
+    """
+    refuses = _NoTorch()
+    sys.meta_path.insert(0, refuses)
+    try:
+        from skops import io
+    finally:
+        sys.meta_path.remove(refuses)
+    return io
 
 
 def useful_threads(shape: Shape) -> int:

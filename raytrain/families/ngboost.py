@@ -23,7 +23,7 @@ from raytrain.engines.base import (
     Space,
 )
 from raytrain.engines.files import read_params, write_params
-from raytrain.engines.native import Rounds, expected_rounds, table
+from raytrain.engines.native import Rounds, expected_rounds, skops_io, table
 from raytrain.engines.training import relative_weights, teaching_rows
 from raytrain.errors import StoreCorrupt
 from raytrain.features.volatility import VolatilityKind
@@ -152,15 +152,13 @@ class NGBoost(Family[NGBoostParams]):
         return quantiles[:, None, :]
 
     def save(self, folder: Path) -> None:
-        from skops import io
-
+        io = skops_io()
         write_params(folder, self, {"levels": self._levels})
         io.dump(self._model, folder / _FILE, compression=zipfile.ZIP_DEFLATED)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        from skops import io
-
+        io = skops_io()
         model, state = read_params(folder, cls)
         strange = set(io.get_untrusted_types(file=folder / _FILE)) - _TRUSTED
         if strange:

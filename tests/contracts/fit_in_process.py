@@ -106,6 +106,11 @@ def main(folder: Path) -> None:
     data = FitData(x=inputs.of(arrays["train"]), **{name: arrays[name] for name in ROWS})
     model = family(families.make_params(job["name"], job["params"])).fit(data, made.context(**job["context"]))
     np.save(folder / "predictions.npy", model.predict(inputs.of(arrays["test"])))
+    (folder / "model").mkdir()
+    model.save(folder / "model")
+    family.load(folder / "model")
+    # Neither fitting nor keeping a model may bring the library of another engine into the process.
+    claim(family.engine)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +8,18 @@ import pytest
 from raytrain.engines.base import FitContext, Shape
 from raytrain.engines.native import Rounds, capped, expected_rounds, table, useful_threads
 from raytrain.errors import FitError
+
+
+@pytest.mark.native
+def test_skops_comes_without_torch() -> None:
+    code = """
+import sys
+from raytrain.engines.native import skops_io
+assert skops_io().dumps([1])
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_rounds_end_when_the_loss_has_not_fallen_for_long_enough() -> None:
