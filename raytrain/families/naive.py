@@ -1,13 +1,12 @@
 """No change: the yardstick that every other family must beat."""
 
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Samples, Shape
-from raytrain.engines.files import read_params, write_params
+from raytrain.engines.base import FitContext, FitData, FloatArray, Needs, Params, Shape
+from raytrain.engines.constant import ConstantFamily
 from raytrain.engines.training import teaching_rows
 
 
@@ -18,7 +17,7 @@ class NaiveParams(Params):
     """Newest training dates whose targets give the quantiles; 756 is three years of daily bars."""
 
 
-class Naive(Family[NaiveParams]):
+class Naive(ConstantFamily[NaiveParams]):
     """Median 0 (the price stays), around it the empirical quantiles of the newest training targets.
 
     The median is not the training one: a drift that is fitted is a forecast, and this is the absence of one. The
@@ -27,11 +26,7 @@ class Naive(Family[NaiveParams]):
     """
 
     name = "naive"
-    engine = "native"
-    lane = "cores"
     params_type = NaiveParams
-    gives_quantiles = True
-    tasks = frozenset({"regression", "binary"})
 
     @classmethod
     def needs(cls, params: NaiveParams, shape: Shape) -> Needs:
@@ -48,18 +43,6 @@ class Naive(Family[NaiveParams]):
             self._values = _around_zero(recent, np.array(context.quantiles))
         context.progress(1.0)
         return self
-
-    def predict(self, x: Samples) -> FloatArray:
-        return np.repeat(self._values[None], len(x), axis=0)
-
-    def save(self, folder: Path) -> None:
-        write_params(folder, self, {"values": self._values.tolist()})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        model, state = read_params(folder, cls)
-        model._values = np.array(state["values"], dtype=np.float32)
-        return model
 
 
 def _around_zero(targets: FloatArray, levels: FloatArray) -> FloatArray:
