@@ -74,7 +74,7 @@ class FitResult:
             "spent": asdict(self.cost),
             "reused_model": self.trained_before is not None,
             "dataset": self.dataset,
-            "stored_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "stored_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "cut_short": self.cut_short,
             "environment": environment | dict(spec.packages),
         }
