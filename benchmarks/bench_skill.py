@@ -1,6 +1,7 @@
 """What each family is worth on real days: skill against rolling quantiles, as the daily job's walk-forward would find.
 
 python benchmarks/bench_skill.py DATA_FOLDER [--families har gjr ...] [--folds 10] [--store DIR]
+python benchmarks/bench_skill.py DATA_FOLDER --nets [--folds 2 --span 5y] [--budget-s 300]
 
 DATA_FOLDER holds zl/zl_daily.parquet, spy/spy_daily.parquet and panel/equities_daily_1998_2018.parquet. A store that is
 kept answers a second call with the fits that it has.
@@ -35,8 +36,9 @@ LEVELS = {"q0.1": 0.1, "q0.5": 0.5, "q0.9": 0.9}
 YARDSTICK_ROWS = 756
 MEMBERS = ("har", "gjr", "lightgbm_quantile")
 MEAN = f"mean of {', '.join(MEMBERS)}"
-# Nets take hours over ten years: they are fitted when they are named.
+# Nets take hours when they are refitted every year: they have a table of their own.
 QUICK = tuple(name for name in families.names() if families.get(name).engine == "native")
+NETS = tuple(name for name in families.names() if families.get(name).engine != "native")
 # Returns hold little signal: small trees, slowly, on whole regimes.
 PARAMS = {
     "lightgbm_quantile": {"num_leaves": 5, "learning_rate": 0.02, "min_data_in_leaf": 200, "early_stopping_rounds": 50}
@@ -81,13 +83,14 @@ def datasets(folder: Path, work: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def run_config(dataset: dict[str, Any], names: Sequence[str], folds: int, store: Path) -> RunConfig:
+def run_config(dataset: dict[str, Any], names: Sequence[str], options: argparse.Namespace, store: Path) -> RunConfig:
     """A run of the daily job on three horizons."""
     return RunConfig.model_validate(
         dataset
         | {
             "targets": [{"horizon": horizon, "label": f"{horizon}r"} for horizon in HORIZONS],
-            "folds": {"test_span": "1y", "num_folds": folds},
+            "folds": {"test_span": options.span, "num_folds": options.folds},
+            "budget_s": options.budget_s,
             "families": list(names),
             "params": {name: PARAMS[name] for name in names if name in PARAMS},
             "store": store,
@@ -232,12 +235,13 @@ def main() -> None:
     if options.folder is None:
         print("bench_skill.py needs the folder with the development data; left out")
         return
+    wanted = NETS if options.nets else options.families
     with tempfile.TemporaryDirectory() as name:
-        work, names = Path(name), list(dict.fromkeys(["naive", "har", *options.families]))
+        work, names = Path(name), list(dict.fromkeys(["naive", "har", *wanted]))
         parts, failed = [], []
         for dataset, what in datasets(options.folder, work).items():
             print(f"{dataset} ...", file=sys.stderr)
-            config = run_config(what, names, options.folds, options.store or work / "store")
+            config = run_config(what, names, options, options.store or work / "store")
             judged, failures = forecasts(config)
             parts.append(judged.with_columns(dataset=pl.lit(dataset)))
             failed += [f"- {dataset} {failure}" for failure in failures]
@@ -246,13 +250,16 @@ def main() -> None:
     singles = "\n\n".join(
         f"## {dataset}\n{table(score(rows))}" for (dataset,), rows in found.group_by("dataset", maintain_order=True)
     )
+    given = [f"{name} {values}" for name, values in PARAMS.items() if name in names]
+    but_for = f" but for {', '.join(given)}" if given else ""
+    budget = f"A fit may take {options.budget_s:g} s, then it keeps what it has learned." if options.budget_s else ""
     text = f"""# Skill on real days, {datetime.date.today()}
 Machine: {machine.name} ({machine.pcores} cores). Percent of the pinball loss of 0.1/0.5/0.9 that a forecaster saves
 against the quantiles of the newest {YARDSTICK_ROWS} known targets of the series, row by row; families that give no
 other quantile are judged by their median. Over HAR: the same against HAR's forecasts. Walk-forward over {options.folds}
-years, expanding, purged, refitted once a year, as the daily job does. ± one standard error, by block bootstrap over
-dates; series count by their number of rows. Parameters are the families' defaults but for
-{", ".join(f"{name} {given}" for name, given in PARAMS.items())}.
+test blocks of {options.span}, expanding, purged, refitted for each block, as the daily job does. ± one standard error,
+by block bootstrap over dates; series count by their number of rows. Parameters are the families' defaults{but_for}.
+{budget}
 
 ## All series
 {table(score(found))}
@@ -262,7 +269,7 @@ dates; series count by their number of rows. Parameters are the families' defaul
 Fits that failed, whose rows are missing above: {chr(10).join(["", *failed]) if failed else "none."}
 """
     print(text)
-    path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-skill.md"
+    path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-skill{'-nets' * options.nets}.md"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
 
@@ -271,7 +278,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--families", nargs="+", default=QUICK, choices=families.names())
+    parser.add_argument("--nets", action="store_true", help="all that are no native families, beside naive and har")
     parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--span", default="1y", help="length of a fold's test block")
+    parser.add_argument("--budget-s", type=float, default=None, help="seconds that a fit may take")
     parser.add_argument("--store", type=Path, default=None)
     return parser.parse_args()
 
