@@ -112,7 +112,7 @@ def forecasts(config: RunConfig) -> tuple[pl.DataFrame, list[str]]:
     found = collect(run.frame, config.targets, done, store)
     yardstick = pl.concat([rolling_quantiles(run.frame, target) for target in config.targets])
     judged = found.drop_nulls("actual").join(yardstick, on=["horizon", SERIES, DATE], how="inner")
-    return judged, [f"{one['target']} {one['family']} {one['fold']}: {one['error']}" for one in summary["failures"]]
+    return judged, [f"{one['target']} {one['family']} {one['fold']}: {one['exception']}" for one in summary["failures"]]
 
 
 def rolling_quantiles(frame: Frame, target: TargetConfig) -> pl.DataFrame:

@@ -14,13 +14,15 @@ from raytrain.config import Settings
 from raytrain.data import DataConfig
 from raytrain.data.diagnostics import DiagnosticsConfig
 from raytrain.engines.base import Device
-from raytrain.evaluation.gates import GatesConfig
+from raytrain.evaluation.config import EvaluationConfig
+from raytrain.evaluation.gates_config import GatesConfig
 from raytrain.features.build import FeaturesConfig
 from raytrain.features.correlations.config import CorrelationsConfig
 from raytrain.features.targets import TargetConfig
 from raytrain.features.weights import WeightsConfig
 from raytrain.folds import FoldsConfig
 from raytrain.tracking.config import TrackingConfig
+from raytrain.tuning.tuned import tuned_params
 from raytrain.work.plan import Mode, Recipes
 from raytrain.work.presets import ADAPTIVE, choose_preset, lay_under, next_time, preset_file
 from raytrain.work.training_plan import TrainingPlan
@@ -68,6 +70,8 @@ class RunConfig(Settings):
     """Which families are fitted; `raytrain.families.names()` lists them all."""
     params: dict[str, dict[str, Any]] = {}
     """Family -> parameters that differ from the family's defaults."""
+    tuned: bool = False
+    """Whether families take the parameters that searches recommend (`<store>/tuned`), below those that are given."""
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     """Levels that quantile families predict."""
     seeds: tuple[int, ...] = Field((42,), min_length=1)
@@ -77,6 +81,7 @@ class RunConfig(Settings):
     budget_s: float | None = Field(None, gt=0)
     """Seconds that a fit may take; then it stops at its next safe point and keeps what it has learned."""
     gates: GatesConfig = GatesConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     correlations: CorrelationsConfig | None = None
     """What the report shows of how columns move together."""
@@ -123,6 +128,20 @@ def adapt(config: RunConfig, rows: int, memory_gb: float) -> tuple[RunConfig, st
     given = config.model_dump(exclude_unset=True) | {"preset": name}
     chosen = RunConfig.model_validate(lay_under(preset_file(name, config.presets), given))
     return chosen, f"the adaptive preset is {name}: {why}"
+
+
+def with_tuned(config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """The config over the parameters that searches recommend, when it asks for them, and where they come from.
+
+    Raises:
+        ConfigError: a recommendation is no longer valid for its family.
+        StoreCorrupt: a recommendation cannot be read.
+    """
+    if not config.tuned:
+        return config, []
+    found, notes = tuned_params(config.store, config.families, [target.name for target in config.targets])
+    params = {name: {**found.get(name, {}), **config.params.get(name, {})} for name in {**found, **config.params}}
+    return config.model_copy(update={"params": params}), notes or ["no search has recommended parameters yet"]
 
 
 def recipes_of(config: RunConfig, slot_device: Device) -> Recipes:

@@ -14,8 +14,10 @@ from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.endings import Ending
 from raytrain.cluster.governor import Governor
 from raytrain.cluster.hands import Call, Execute, Hands
+from raytrain.cluster.nodes import Counted
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.cluster.senses import Senses
+from raytrain.cluster.watch import NodeWatch
 from raytrain.cluster.worker import Failure, Outcome, execute
 from raytrain.errors import RaytrainError
 from raytrain.machine.sensors import Heat, SleepWatch
@@ -129,7 +131,7 @@ class Driver:
     def __post_init__(self) -> None:
         self._report = Report()
         self._killed: dict[str, str] = {}
-        """Key -> why: timeout, oom or stop."""
+        """Key -> why: timeout, oom, room or stop."""
         self._failures: dict[str, Failure] = {}
         self._next_tick = 0.0
         self._stop_asked_at: float | None = None
@@ -149,6 +151,7 @@ class Driver:
         self._predicted_bytes = {task.key: task.memory_bytes for task in self.tasks}
         self._countdown = Countdown(self.tasks, self.durations)
         self._governor, self._sleep = Governor(self.senses, self.store), SleepWatch()
+        self._nodes = _watch(self.cluster, self.config)
         self.story.writelines(story.opening(self._state))
         instructions = self._decide(Tick(at=self._now()))
         try:
@@ -209,6 +212,8 @@ class Driver:
             self._next_tick = now + TICK_EVERY_S
             self._report.slept_s += self._sleep.slept_s()
             events += self._governor.look(now, [call.start.key for call in self._hands.calls.values()])
+            if self._nodes is not None:
+                events += self._nodes.look(now)
             events.append(Tick(at=now))
         if self.stop_requested():
             events += self._stop(now)
@@ -265,6 +270,8 @@ class Driver:
                     return endings.killed_for_stop(spec, now)
                 case "timeout":
                     return endings.killed_for_time(spec, task.deadline_s, now)
+                case "room":
+                    return endings.called_back(spec, task, now)
                 case "oom":
                     return endings.killed_for_memory(spec, task, self._state.running[spec.key].memory_bytes, now)
             return endings.raised(spec, error, now)
@@ -294,9 +301,20 @@ class Driver:
 
     def _conclude(self) -> None:
         state = self._state
+        for key, failed in state.failed.items():
+            if failed.reason == "room":
+                self._failures[key] = endings.without_room(self.fits[key].spec, state.tasks[key])
         self._report.failures = {key: self._failures[key] for key in state.failed}
         self._report.skipped = dict(state.skipped)
         self._report.wall_s = self._now()
+
+
+def _watch(cluster: Cluster, config: ClusterConfig) -> NodeWatch | None:
+    """Who looks after the machines; nobody where there is this one only: it goes with the driver."""
+    if not cluster.shared:
+        return None
+    counts = Counted(pcores=cluster.counts_pcores, thermal=cluster.counts_thermal, slot=cluster.slot_resource)
+    return NodeWatch(cluster.nodes, counts, config.min_nodes, config.join_timeout_s)
 
 
 def capacity_of(cluster: Cluster) -> Capacity:

@@ -85,6 +85,20 @@ def killed_for_stop(spec: FitSpec, at: float) -> Ending:
     return Ending(event=FitStopped(at=at, key=spec.key), status="stopped")
 
 
+def without_room(spec: FitSpec, task: Task) -> Failure:
+    """No machine that is left could hold it."""
+    what = "an accelerator slot" if task.lane == "slot" else "a core"
+    needs = f"{what} and {task.memory_bytes / 2**30:.2f} GiB on one machine"
+    advice = "bring the lost machine back, or make the fit smaller; what is finished is kept"
+    return _failure(spec, f"NoRoom: it needs {needs}, and none that is left has it", advice, phase="wait")
+
+
+def called_back(spec: FitSpec, task: Task, at: float) -> Ending:
+    """It waited in the cluster for a machine that is gone."""
+    event = FitFailed(at=at, key=spec.key, reason="room")
+    return Ending(event=event, status="failed", failure=without_room(spec, task))
+
+
 def never_ran(spec: FitSpec, why: str) -> Failure:
     """It waited for fits of which one has no result."""
     return _failure(spec, f"Skipped: it waits for other fits, and {why}", "mend that one first", phase="wait")

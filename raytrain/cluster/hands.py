@@ -45,7 +45,8 @@ class Hands:
     def __init__(
         self, cluster: Cluster, config: ClusterConfig, dataset: Path, store: Path, work: Execute = execute
     ) -> None:
-        self._cluster, self._config, self._work = cluster, config, work
+        self._cluster, self._config = cluster, config
+        self._work = ray.remote(work)  # once: each such call sends the function to the whole cluster
         self._dataset, self._store = dataset.absolute(), store.absolute()
         self.calls: dict[Any, Call] = {}
         """Ray's reference -> what was given."""
@@ -71,8 +72,7 @@ class Hands:
         )
         options = self._options(start, fit, memory_bytes)
         if start.slot is None:
-            remote = ray.remote(self._work).options(**options, max_retries=0, name=fit.spec.label)
-            call = remote.remote(order)
+            call = self._work.options(**options, max_retries=0, name=fit.spec.label).remote(order)
         else:
             if start.slot not in self._slots:
                 self._slots[start.slot] = self._hold(start, options)

@@ -50,6 +50,8 @@ class Cluster:
     """Whether its nodes have the resource `thermal`, which heat takes away."""
     nodes: tuple[Node, ...] = ()
     """The machines that fits run on."""
+    shared: bool = False
+    """Whether it is not our own: machines may be lost and join while a run lasts."""
 
     def bounded(self, tasks: Iterable[Task]) -> list[Task]:
         """The tasks no wider than one of its nodes.
@@ -140,6 +142,9 @@ def _start(profile: MachineProfile, config: ClusterConfig) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # On Linux Ray retries a task that was killed for memory for ever unless it is told not to.
     os.environ.setdefault("RAY_task_oom_retries", "0")
+    # Ray makes workers nicer by 15: beside any other busy program fits would get what it leaves. They are as nice as
+    # the command that started them.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     return ray.init(
         num_cpus=profile.pcores,
         num_gpus=profile.num_gpus,
@@ -181,6 +186,7 @@ def _describe(context: Any, profile: MachineProfile, config: ClusterConfig) -> C
         counts_pcores=counts.pcores,
         counts_thermal=counts.thermal,
         nodes=nodes,
+        shared=bool(os.environ.get("RAY_ADDRESS")),
     )
 
 

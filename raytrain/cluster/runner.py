@@ -8,21 +8,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import polars as pl
+
 from raytrain.cluster import endings
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.driver import Driver, Ran, Status, as_task
+from raytrain.cluster.experience import FORECAST_S, learned_costs
 from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
+from raytrain.cluster.rescoring import rescore_all
 from raytrain.cluster.senses import Senses
 from raytrain.cluster.worker import Failure
 from raytrain.evaluation.pairs import NAIVE
 from raytrain.machine.profile import MachineProfile
 from raytrain.machine.sensors import HeatSensor
-from raytrain.schedule.costs import Cost, CostModel, CostRecord, Outline
+from raytrain.schedule.costs import Cost, CostModel, Outline
 from raytrain.schedule.policy import decided_early
 from raytrain.schedule.words import Capacity, Task
 from raytrain.work import inflight
 from raytrain.work.models import ModelStore
 from raytrain.work.plan import PlannedFit
+from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
 
 
@@ -104,18 +109,29 @@ class Runner:
             self._drive(rest)
         return [fit for key, fit in by_key.items() if self.store.has(key)]
 
-    def _drive(self, fits: dict[str, PlannedFit]) -> None:
+    def rescored(self, specs: Sequence[FitSpec]) -> tuple[dict[str, pl.DataFrame], list[str]]:
+        """What the CPU forecasts with the models of fits that an accelerator computed; see `cluster.rescoring`."""
+        if not specs or self.tally.stopped:
+            return {}, []
+        return rescore_all(specs, self._opened(), self.config, self.dataset.absolute(), self.store.root.absolute())
+
+    def _opened(self) -> Cluster:
+        """The cluster, started when it is first needed."""
         if self.cluster is None:
             self.senses = self._stack.enter_context(Senses(self.sensor))
             self.cluster = self._stack.enter_context(open_cluster(self.profile, self.config, self.store.root))
             self.tally.cores = self.cluster.cores
             self.announce(self.cluster)
+        return self.cluster
+
+    def _drive(self, fits: dict[str, PlannedFit]) -> None:
+        cluster = self._opened()
         offset = time.monotonic() - self._began
         self._num_sets += 1
         expected = expect(fits.values(), self.store, self._costs, self.config.timeout_s)
         with (self.stories / f"story-{self._num_sets}.jsonl").open("w", encoding="utf-8") as story:
             driver = Driver(
-                cluster=self.cluster,
+                cluster=cluster,
                 config=self.config,
                 fits=fits,
                 tasks=expected.tasks,
@@ -138,7 +154,7 @@ class Runner:
         last_try = {ran.key: ran for ran in report.ran}
         for key, fit in fits.items():
             if key in report.skipped or key not in last_try:
-                self.tally.rows.append(_row(fit, "skipped"))
+                self.tally.rows.append(_row(fit, "failed" if key in report.failures else "skipped"))
             else:
                 self.tally.rows.append(_ran_row(fit, last_try[key], offset))
 
@@ -182,8 +198,8 @@ def _ran_row(fit: PlannedFit, ran: Ran, offset: float) -> dict[str, Any]:
 
 ORDER_S = 0.02
 """What a fit takes beside its own seconds: sending the order, storing the result, telling of it. Measured."""
-FORECAST_S = 0.3
-"""A prior for a fit whose model is kept from before: it is loaded and forecasts."""
+CLUSTER_START_S = 4.0
+"""From the first fit that is to run until a cluster of our own takes it. Measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,39 +245,6 @@ def _outline(fit: PlannedFit, *, trained: bool) -> Outline:
         prior_memory_bytes=fit.prior.memory_bytes,
         budget_s=fit.spec.budget_s,
         trained=trained,
-    )
-
-
-def learned_costs(store: ResultStore) -> CostModel:
-    """Costs as the finished fits of this store teach them; a time in which the machine slept teaches nothing."""
-    found = map(_record, store.results())
-    return CostModel(record for record in found if record is not None)
-
-
-def _record(result: Mapping[str, Any]) -> CostRecord | None:
-    spec, prior, trained = result["spec"], result["prior"], result.get("reused_model", False)
-    cost = result["spent"] if trained else result["cost"]
-    if cost.get("slept"):
-        return None
-    outline = Outline(
-        family=spec["family"],
-        engine=result.get("engine", ""),
-        device=cost["device"],
-        params=spec["params"],
-        target=spec["target"],
-        prior_work_s=FORECAST_S if trained else prior["work_s"],
-        prior_memory_bytes=prior["memory_bytes"],
-        budget_s=spec["budget_s"],
-        trained=trained,
-    )
-    return CostRecord(
-        fit=outline,
-        threads=cost["threads"],
-        wall_s=cost["wall_s"],
-        cpu_s=cost["cpu_s"],
-        peak_memory_bytes=cost["peak_memory_bytes"],
-        cut_short=result["cut_short"] and not trained,
-        starts_process=result.get("starts_process", False),
     )
 
 

@@ -198,6 +198,17 @@ Space = Mapping[str, Range | Sequence[Any]]
 """Search space: parameter name -> interval or list of choices."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnnxModel:
+    """A trained model as a graph that runs without its library."""
+
+    content: bytes
+    """A serialised ONNX model: input `x`, (n, features) or windows (n, steps, features) float32; output `y`,
+    (n, outputs, levels), which need not rise, or (n, outputs, 1) probabilities. n is free."""
+    calibration: Mapping[str, Any] | None = None
+    """What the probabilities go through afterwards, as `engines.platt.Platt.from_json` reads it; None for nothing."""
+
+
 class Family(ABC, Generic[P]):
     """A kind of model. A subclass is one file in `raytrain/families/`, named like the family."""
 
@@ -216,6 +227,8 @@ class Family(ABC, Generic[P]):
     """Distributions whose version is part of a fit's key."""
     version: ClassVar[int] = 1
     """Raised when the family would give other numbers for the same input."""
+    no_onnx: ClassVar[str] = "it is a formula that numpy computes: there is nothing to convert"
+    """Why there is no ONNX graph, of a family without `to_onnx`."""
 
     def __init__(self, params: P) -> None:
         self.params = params
@@ -263,6 +276,14 @@ class Family(ABC, Generic[P]):
         They are what its strategy is judged by, in place of the sign of the median.
         """
         return None
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        """The fitted model as a graph, or the reason why there is none.
+
+        Args:
+            x: a few inputs, from which a converter may read shapes.
+        """
+        return self.no_onnx
 
     @abstractmethod
     def save(self, folder: Path) -> None:

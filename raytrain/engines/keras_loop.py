@@ -103,6 +103,17 @@ def forward(net: Net, shape: NetShape) -> Forward:
     return lambda x: _array(predict(_tensor(x)))
 
 
+def to_onnx(net: Net, shape: NetShape, x: FloatArray) -> bytes:
+    """A graph for any number of rows, by tf2onnx or by torch's exporter, as the backend is."""
+    import keras
+
+    from raytrain.engines import keras_onnx
+
+    if keras.backend.backend() == "torch":
+        return keras_onnx.from_torch(net.model, x)
+    return keras_onnx.from_tensorflow(net.model, shape.num_features)
+
+
 def save(net: Net, folder: Path) -> None:
     """Write the weights of what predicts as safetensors."""
     _write(net.model.weights, folder / _NET_FILE)

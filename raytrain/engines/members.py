@@ -139,6 +139,7 @@ class MemberFamily(Family[M]):
     inputs = "members"
     gives_quantiles = True
     tasks = frozenset({"regression", "binary"})
+    no_onnx = "it mixes what its members forecast, each of which may have a graph of its own"
 
     @classmethod
     def regime_features(cls, params: M) -> tuple[str, ...]:

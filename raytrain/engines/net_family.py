@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, RowIndices, Samples
+from raytrain.engines.base import Family, FitContext, FitData, FloatArray, OnnxModel, RowIndices, Samples
 from raytrain.engines.epochs import Forward, Learner, NetParams, NetShape, predict, train
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.platt import Platt
@@ -28,6 +28,9 @@ class NetLibrary(Protocol):
 
     def forward(self, net: Any, shape: NetShape) -> Forward:
         """The trained net as a function, on the CPU."""
+
+    def to_onnx(self, net: Any, shape: NetShape, x: FloatArray) -> bytes:
+        """What `forward` does as an ONNX graph from `x` to `y`; `x` are a few inputs."""
 
     def save(self, net: Any, folder: Path) -> None:
         """Write the net, without pickle."""
@@ -78,6 +81,10 @@ class NetFamily(Family[N]):
 
     def _predict_rows(self, x: Samples, rows: RowIndices) -> FloatArray:
         return predict(self._forward, x, rows, self.params.batch_size)
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        calibration = None if self._calibration is None else asdict(self._calibration)
+        return OnnxModel(content=self._library().to_onnx(self._net, self._shape, x), calibration=calibration)
 
     def save(self, folder: Path) -> None:
         calibration = None if self._calibration is None else asdict(self._calibration)

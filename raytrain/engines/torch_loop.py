@@ -41,6 +41,37 @@ def forward(net: nn.Module, shape: NetShape) -> Forward:
     return lambda x: _predict(cpu, shape, x, "cpu")
 
 
+def to_onnx(net: nn.Module, shape: NetShape, x: FloatArray) -> bytes:
+    """A graph for any number of rows, traced by `torch.export`."""
+    forecasts = _Forecasts(net.to("cpu"), shape).eval()
+    rows = {0: torch.export.Dim("rows")}
+    program = torch.onnx.export(
+        forecasts,
+        (_tensor(x, "cpu"),),
+        dynamo=True,
+        dynamic_shapes=(rows,),
+        input_names=["x"],
+        output_names=["y"],
+        verbose=False,
+    )
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+class _Forecasts(nn.Module):
+    """What `forward` gives: quantiles, or the probability of a logit."""
+
+    def __init__(self, net: nn.Module, shape: NetShape) -> None:
+        super().__init__()
+        self._net = net
+        self._is_logit = shape.levels is None
+
+    def forward(self, x: Tensor) -> Tensor:
+        predicted: Tensor = self._net(x)
+        return predicted.sigmoid() if self._is_logit else predicted
+
+
 def save(net: nn.Module, folder: Path) -> None:
     """Write the weights as safetensors."""
     save_file(_on_cpu(net.state_dict()), folder / _FILE)

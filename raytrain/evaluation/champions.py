@@ -1,20 +1,15 @@
 """Which recipe is in production for each target of a store."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import TypeAdapter, ValidationError
 
 from raytrain.config import Section
-from raytrain.data.atomic import replacing
-from raytrain.errors import StoreCorrupt
 from raytrain.evaluation.decision import Decision
-
-FILE = "champions.json"
+from raytrain.evaluation.journal import Journal, Standing
 
 
 class Champion(Section):
@@ -27,9 +22,14 @@ class Champion(Section):
     """The newest run that promoted it."""
     reason: str
     """The gate's."""
-
-
-_FILE_CONTENT = TypeAdapter(dict[str, Champion])
+    key: str = ""
+    """Of its version in the journal of promotions."""
+    version: int = 0
+    """Its number: 1 for the first version of the target."""
+    fit: str | None = None
+    """Key of its fit on all rows."""
+    bundle: str | None = None
+    """Its folder below the store, when one was made."""
 
 
 @dataclass(frozen=True)
@@ -40,58 +40,19 @@ class Champions:
 
     @classmethod
     def read(cls, store: Path) -> "Champions":
-        """The champions of a store; none when nothing was ever promoted.
+        """The champions of a store, as its journal of promotions adds up; none when nothing was ever promoted.
 
         Raises:
-            StoreCorrupt: the file is there but cannot be read.
+            StoreCorrupt: the journal is damaged.
         """
-        path = store / FILE
-        if not path.exists():
-            return cls({})
-        try:
-            return cls(_FILE_CONTENT.validate_json(path.read_bytes()))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-            raise StoreCorrupt(
-                f"{path} must be the list of champions, got {first['msg']} at {where}; restore it or move it away"
-            ) from None
+        standings = Journal.read(store).standings()
+        return cls({target: _champion(one) for target, one in standings.items() if one.champion is not None})
 
-    def mape_on(self, scores: pl.DataFrame, params: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-        """Target -> the champion's MAPE on the cut-offs of this run.
 
-        A champion whose recipe is not part of the run has no figure: a MAPE of other cut-offs says nothing here.
-        """
-        found = {}
-        for row in scores.iter_rows(named=True):
-            champion = self.by_target.get(row["target"])
-            same = champion and champion.family == row["family"] and champion.params == params[row["family"]]
-            if same and row["mape"] is not None:
-                found[row["target"]] = row["mape"]
-        return found
-
-    def promote(
-        self,
-        decisions: Sequence[Decision],
-        scores: pl.DataFrame,
-        params: Mapping[str, Mapping[str, Any]],
-        run_id: str,
-    ) -> "Champions":
-        """The best promoted recipe of each target takes over."""
-        skill = {(row["target"], row["family"]): row["skill"] for row in scores.iter_rows(named=True)}
-        promoted = [decision for decision in decisions if decision.verdict == "PROMOTE"]
-        by_target = dict(self.by_target)
-        for one in sorted(promoted, key=lambda decision: skill[decision.target, decision.family]):
-            by_target[one.target] = Champion(
-                family=one.family, params=dict(params[one.family]), run_id=run_id, reason=one.reason
-            )
-        return Champions(by_target)
-
-    def write(self, store: Path) -> None:
-        """Replace the file in one step."""
-        content = {target: champion.model_dump() for target, champion in self.by_target.items()}
-        with replacing(store / FILE) as file:
-            file.write(json.dumps(content, indent=1, sort_keys=True).encode())
+def _champion(standing: Standing) -> Champion:
+    key = standing.champions[-1]
+    given = standing.versions[key].version.model_dump(exclude={"target", "decision"})
+    return Champion(**given, key=key, version=standing.number(key))
 
 
 def best_families(decisions: Sequence[Decision], scores: pl.DataFrame) -> dict[str, str]:

@@ -45,22 +45,39 @@ class Pair:
         """(n,) one column as float64."""
         return self.rows[name].cast(pl.Float64).to_numpy()
 
+    def matrix(self, columns: Sequence[str], suffix: str = "") -> Floats:
+        """(n, columns) forecasts of the family or, with the suffix `_naive`, of naive, as float64."""
+        return self.rows.select(pl.col(name + suffix).cast(pl.Float64) for name in columns).to_numpy()
+
+    def on(self, rows: pl.DataFrame) -> "Pair":
+        """The same pair on some of its rows, in their order."""
+        return replace(self, rows=rows)
+
     def losses(self, columns: Sequence[str], suffix: str = "") -> Floats:
         """(n,) the loss of the family's (or, with the suffix `_naive`, naive's) forecasts in these columns.
 
         The pinball loss averaged over the columns' levels; for a threshold target the squared error of the
         probability. Lower is better.
         """
-        forecast = self.rows.select(pl.col(name + suffix).cast(pl.Float64) for name in columns).to_numpy()
+        forecast = self.matrix(columns, suffix)
         if self.kind == "threshold":
             errors: Floats = (forecast[:, 0] - self.column("actual")) ** 2
             return errors
         return pinball_losses(self.column("actual"), forecast, levels(columns))
 
+    def named(self, family: str) -> "Pair":
+        """The same pair under another family's name."""
+        return replace(self, family=family)
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether the forecasts can be traded on."""
+        return self.kind != "threshold" and not self.rows.is_empty() and self.usable
+
     def by_fold(self) -> "Iterator[tuple[str, Pair]]":
         """The folds in order of their first date."""
         for rows in self.rows.partition_by("fold", maintain_order=True):
-            yield rows["fold"][0], replace(self, rows=rows)
+            yield rows["fold"][0], self.on(rows)
 
 
 def levels(columns: Sequence[str]) -> tuple[float, ...]:

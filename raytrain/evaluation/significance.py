@@ -44,7 +44,7 @@ def skill_interval(
     Sources: Kuensch (1989), Annals of Statistics 17(3); Politis & Romano (1992), A circular block-resampling procedure;
         Hesterberg (2015), What teachers should know about the bootstrap, section 5.3, expanded percentiles.
     """
-    sums, naive_sums = _sum_by_date(dates, np.asarray(loss, np.float64), np.asarray(naive_loss, np.float64))
+    sums, naive_sums = sum_by_date(dates, np.asarray(loss, np.float64), np.asarray(naive_loss, np.float64))
     num_dates = len(sums)
     block = max(horizon, int(np.ceil(num_dates ** (1 / 3))))
     num_blocks = num_dates / block
@@ -61,7 +61,7 @@ def skill_interval(
     return float(low), float(high)
 
 
-def _sum_by_date(dates: ArrayLike, *losses: Floats) -> list[Floats]:
+def sum_by_date(dates: ArrayLike, *losses: Floats) -> list[Floats]:
     """Each loss summed per date, by rising date: (number of dates,)."""
     _, place = np.unique(np.asarray(dates), return_inverse=True)
     return [np.bincount(place, weights=loss).astype(np.float64) for loss in losses]

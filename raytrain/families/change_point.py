@@ -10,10 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
+from raytrain.engines.base import (
+    Family,
+    FitContext,
+    FitData,
+    FloatArray,
+    Needs,
+    OnnxModel,
+    Params,
+    Range,
+    Samples,
+    Shape,
+    Space,
+)
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.linear import PENALTIES, LinearForecast, fit_linear, linear_needs
 from raytrain.engines.native import capped
+from raytrain.engines.onnx_graphs import linear_graph
 from raytrain.engines.training import teaching_rows
 from raytrain.features.volatility import VolatilityKind
 
@@ -89,6 +102,9 @@ class ChangePoint(Family[ChangePointParams]):
 
     def predict(self, x: Samples) -> FloatArray:
         return self._forecast.predict(x[:])[:, None, :].astype(np.float32)
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=linear_graph(self._forecast, x.shape[1]))
 
     def save(self, folder: Path) -> None:
         breaks = [[series, list(dates)] for series, dates in self.breaks.items()]

@@ -14,6 +14,7 @@ from raytrain.engines.base import (
     FitData,
     FloatArray,
     Needs,
+    OnnxModel,
     Params,
     Range,
     RowIndices,
@@ -25,6 +26,7 @@ from raytrain.engines.base import (
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.linear import Indicators, Line, LinearForecast, probability, weighted_quantiles
 from raytrain.engines.native import table
+from raytrain.engines.onnx_graphs import linear_graph
 from raytrain.engines.training import relative_weights, teaching_rows
 from raytrain.features.volatility import VolatilityKind
 
@@ -108,6 +110,9 @@ class FTRL(Family[FTRLParams]):
 
     def predict(self, x: Samples) -> FloatArray:
         return self._forecast.predict(x[:])[:, None, :].astype(np.float32)
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=linear_graph(self._forecast, x.shape[1]))
 
     def save(self, folder: Path) -> None:
         write_params(folder, self, self._forecast.to_json())

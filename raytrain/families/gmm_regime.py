@@ -64,6 +64,7 @@ class GMMRegime(Family[GMMRegimeParams]):
     gives_quantiles = True
     tasks = frozenset({"regression", "binary"})
     packages = ("scikit-learn",)
+    no_onnx = "it filters the regimes step by step through the window in numpy: no converter knows it"
 
     @classmethod
     def needs(cls, params: GMMRegimeParams, shape: Shape) -> Needs:

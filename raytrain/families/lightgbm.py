@@ -5,10 +5,23 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
+from raytrain.engines.base import (
+    Family,
+    FitContext,
+    FitData,
+    FloatArray,
+    Needs,
+    OnnxModel,
+    Params,
+    Range,
+    Samples,
+    Shape,
+    Space,
+)
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.lightgbm_booster import Binned, TextBooster, booster_needs
 from raytrain.engines.native import expected_rounds
+from raytrain.engines.onnx_graphs import lightgbm_graph
 from raytrain.engines.training import teaching_rows
 
 _FILE = "model.txt"
@@ -74,6 +87,9 @@ class LightGBM(Family[LightGBMParams]):
 
     def predict(self, x: Samples) -> FloatArray:
         return self._booster.predict(x)[:, None, None]
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=lightgbm_graph([self._booster.native], x.shape[1]))
 
     def save(self, folder: Path) -> None:
         write_params(folder, self, {})

@@ -7,10 +7,23 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
+from raytrain.engines.base import (
+    Family,
+    FitContext,
+    FitData,
+    FloatArray,
+    Needs,
+    OnnxModel,
+    Params,
+    Range,
+    Samples,
+    Shape,
+    Space,
+)
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.lightgbm_booster import Binned, TextBooster, booster_needs
 from raytrain.engines.native import expected_rounds
+from raytrain.engines.onnx_graphs import lightgbm_graph
 from raytrain.engines.training import teaching_rows
 from raytrain.features.volatility import VolatilityKind
 
@@ -102,6 +115,9 @@ class LightGBMQuantile(Family[LightGBMQuantileParams]):
     def predict(self, x: Samples) -> FloatArray:
         levels = np.stack([booster.predict(x) for booster in self._boosters], axis=-1)
         return np.sort(levels, axis=-1)[:, None, :]
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=lightgbm_graph([booster.native for booster in self._boosters], x.shape[1]))
 
     def save(self, folder: Path) -> None:
         write_params(folder, self, {"num_levels": len(self._boosters)})

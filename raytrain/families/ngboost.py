@@ -79,6 +79,7 @@ class NGBoost(Family[NGBoostParams]):
     gives_quantiles = True
     tasks = frozenset({"regression", "binary"})
     packages = ("ngboost", "scikit-learn")
+    no_onnx = "no converter knows NGBoost: neither onnxmltools nor skl2onnx"
 
     @classmethod
     def needs(cls, params: NGBoostParams, shape: Shape) -> Needs:

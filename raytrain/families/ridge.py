@@ -6,10 +6,11 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Samples, Shape
+from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, OnnxModel, Params, Samples, Shape
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.linear import PENALTIES, LinearForecast, fit_linear, linear_needs
 from raytrain.engines.native import capped
+from raytrain.engines.onnx_graphs import linear_graph
 from raytrain.engines.training import teaching_rows
 from raytrain.features.volatility import VolatilityKind
 
@@ -52,6 +53,9 @@ class Ridge(Family[RidgeParams]):
 
     def predict(self, x: Samples) -> FloatArray:
         return self._forecast.predict(x[:])[:, None, :].astype(np.float32)
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=linear_graph(self._forecast, x.shape[1]))
 
     def save(self, folder: Path) -> None:
         write_params(folder, self, self._forecast.to_json())

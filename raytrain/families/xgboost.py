@@ -7,9 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
+from raytrain.engines.base import (
+    Family,
+    FitContext,
+    FitData,
+    FloatArray,
+    Needs,
+    OnnxModel,
+    Params,
+    Range,
+    Samples,
+    Shape,
+    Space,
+)
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.native import expected_rounds
+from raytrain.engines.onnx_graphs import xgboost_graph
 from raytrain.engines.training import log_loss, teaching_rows
 from raytrain.engines.xgboost_booster import LEARNER, boost, booster_needs, load_booster
 
@@ -80,6 +93,9 @@ class XGBoost(Family[XGBoostParams]):
 
     def predict(self, x: Samples) -> FloatArray:
         return np.asarray(self._booster.inplace_predict(x[:]), dtype=np.float32)[:, None, None]
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=xgboost_graph(self._booster, x.shape[1]))
 
     def save(self, folder: Path) -> None:
         write_params(folder, self, {})

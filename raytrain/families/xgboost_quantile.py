@@ -7,9 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raytrain.engines.base import Family, FitContext, FitData, FloatArray, Needs, Params, Range, Samples, Shape, Space
+from raytrain.engines.base import (
+    Family,
+    FitContext,
+    FitData,
+    FloatArray,
+    Needs,
+    OnnxModel,
+    Params,
+    Range,
+    Samples,
+    Shape,
+    Space,
+)
 from raytrain.engines.files import read_params, write_params
 from raytrain.engines.native import expected_rounds
+from raytrain.engines.onnx_graphs import xgboost_graph
 from raytrain.engines.training import teaching_rows
 from raytrain.engines.xgboost_booster import LEARNER, boost, booster_needs, load_booster
 from raytrain.features.volatility import VolatilityKind
@@ -90,6 +103,9 @@ class XGBoostQuantile(Family[XGBoostQuantileParams]):
     def predict(self, x: Samples) -> FloatArray:
         values = np.asarray(self._booster.inplace_predict(x[:]), dtype=np.float32)
         return np.sort(values.reshape(len(x), -1), axis=-1)[:, None, :]
+
+    def to_onnx(self, x: FloatArray) -> OnnxModel | str:
+        return OnnxModel(content=xgboost_graph(self._booster, x.shape[1]))
 
     def save(self, folder: Path) -> None:
         write_params(folder, self, {})

@@ -113,6 +113,8 @@ def announce(console: Console, run: Prepared) -> None:
         f"run: about {duration(simulation.makespan_s)}, held up by {simulation.bottleneck}",
         highlight=False,
     )
+    for election in run.elections:
+        console.print(f"device: {election}", markup=False, highlight=False, soft_wrap=True)
     for line in run.plan.left_out:
         console.print(f"left out: {line}", markup=False, highlight=False)
 

@@ -11,6 +11,7 @@ from raytrain.data.diagnostics.store import last_schema, write_diagnostics
 from raytrain.features.build import build
 from raytrain.features.diagnostics import diagnose, inputs_of
 from raytrain.jobs import _command, _findings, _terminal
+from raytrain.pipeline import elected_before
 from raytrain.report.page import render_check
 from raytrain.run_config import RunConfig
 
@@ -36,6 +37,8 @@ def check(config: CheckConfig, options: argparse.Namespace) -> int:
     )
     console = _terminal.make_console()
     _findings.print_diagnostics(found, console)
+    for election in elected_before(config):
+        console.print(f"device: {election}", markup=False, highlight=False, soft_wrap=True)
     if config.out is not None:
         page = config.out / "diagnostics.html"
         write_diagnostics(found, config.out)

@@ -10,7 +10,7 @@ from raytrain.run_config import RunConfig
 def daily(config: RunConfig, options: argparse.Namespace) -> int:
     """Fit, judge, forecast, report."""
     console = _terminal.make_console()
-    run = prepare(config)
+    run = prepare(config, lambda text: console.print(text, markup=False, highlight=False))
     _terminal.announce(console, run)
     if options.dry_run:
         return _command.OK
@@ -21,6 +21,9 @@ def daily(config: RunConfig, options: argparse.Namespace) -> int:
     summary = view.summary
     if summary["gates"]:
         console.print(_terminal.decisions_table(summary["gates"], view.scores))
+    for gate in summary["gates"]:
+        if gate["verdict"] == "PROMOTE":
+            console.print(gate["explanation"], markup=False, highlight=False)
     _terminal.print_failures(console, summary["failures"])
     for warning in summary["warnings"]:
         console.print(f"note: {warning}", markup=False, highlight=False)

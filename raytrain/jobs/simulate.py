@@ -12,7 +12,8 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from raytrain.cluster.runner import Expected, capacity_of_machine, expect, learned_costs
+from raytrain.cluster.experience import learned_costs
+from raytrain.cluster.runner import Expected, capacity_of_machine, expect
 from raytrain.data.atomic import replacing
 from raytrain.jobs import _command, _terminal
 from raytrain.machine.detect import resolve

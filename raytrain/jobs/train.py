@@ -17,7 +17,7 @@ from raytrain.work.plan import stages
 def run(config: RunConfig, options: argparse.Namespace) -> int:
     """Fit and score."""
     console = _terminal.make_console()
-    prepared = prepare(config)
+    prepared = prepare(config, lambda text: console.print(text, markup=False, highlight=False))
     _terminal.announce(console, prepared)
     console.print(stages_table(prepared))
     if options.dry_run:

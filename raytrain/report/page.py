@@ -8,12 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raytrain.features.correlations.table import Correlations
 from raytrain.report.actual import actual_plots
+from raytrain.report.breakdown import breakdown_context
 from raytrain.report.correlations import correlations_section
 from raytrain.report.costs import costs
 from raytrain.report.decisions import candidates, headline, matrix, scale_text, verdict_counts
 from raytrain.report.diagnostics import section
 from raytrain.report.folds import fold_tables, shade
 from raytrain.report.forecasts import MAX_ROWS, band_text, fans, forecast_rows
+from raytrain.report.live import live_context
 from raytrain.report.timeline import family_colours, timeline
 from raytrain.report.view import YARDSTICK, RunView
 from raytrain.report.words import FILTERS
@@ -83,6 +85,8 @@ def _context(view: RunView) -> dict[str, Any]:
         "actual": actual_plots(view),
         "actual_band": band_text(view.predictions),
         "folds": fold_tables(view.fold_scores),
+        **breakdown_context(view.insight, view.scores),
+        **live_context(view.insight),
         "timeline": timeline(view.fits, summary["lower_bound_s"]),
         "correlations": correlations_section(view.correlations) if view.correlations else None,
         "diagnostics": section(summary["diagnostics"]) if "diagnostics" in summary else None,

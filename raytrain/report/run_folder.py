@@ -36,6 +36,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in ("predictions", "forecast", "fits", "scores"):
             getattr(view, name).write_parquet(self.path / f"{name}.parquet", compression="zstd")
+        if view.insight is not None:
+            view.insight.write(self.path)
 
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Keep summary.json, replaced in one step."""

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.insight import Insight
 from raytrain.features.correlations.table import Correlations
 
 YARDSTICK = "naive"
@@ -44,6 +45,8 @@ class RunView:
     """A mapping per failed fit: family, target, fold, phase, exception, memory (bytes at death, or text), advice."""
     correlations: Correlations | None = None
     """How the columns move together; None when nobody asked."""
+    insight: Insight | None = None
+    """Where the skill is, calibration, live forecasts and drift; None when nobody looked."""
 
 
 def levels(frame: pl.DataFrame) -> list[float]:

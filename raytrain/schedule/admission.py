@@ -49,6 +49,11 @@ class Admission:
         """Let a task wait for room."""
         self.queue_of(task).push(task, self.policy.rank(task))
 
+    def resize(self, capacity: Capacity) -> None:
+        """There is more or less than before."""
+        self.capacity = capacity
+        self.ledger.resize(capacity)
+
     def clear(self) -> None:
         """Forget all that waits for room."""
         for queue in self.queues:

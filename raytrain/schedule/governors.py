@@ -1,6 +1,6 @@
 """Heat, memory and time: how much may run, who is asked to make room, who is ended, and how a fit comes back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -75,6 +75,11 @@ class Governors:
         if level == "stop":
             yield from self.ask_all("heat")
 
+    def resize(self, capacity: Capacity) -> Iterator[Instruction]:
+        """Take in that there are more or fewer cores."""
+        self._capacity = capacity
+        yield from self.reserve(capacity.cores - self._cool_cores)
+
     def reserve(self, tokens: int) -> Iterator[Reserve]:
         """Change how many thermal tokens are kept from everyone."""
         if tokens != self.reserved_tokens:
@@ -97,6 +102,12 @@ class Governors:
         if self.memory in ("rising", "critical") and at >= self._next_ask and (key := self._largest()):
             self._next_ask = at + self._settings.relief_s
             yield self._ask(key, "memory")
+
+    def kill_homeless(self, keys: Iterable[str]) -> Iterator[Kill]:
+        """End what waits in the cluster for a machine that is gone."""
+        for key in keys:
+            if not self._running[key].kill_sent:
+                yield self._kill(key, "room")
 
     def kill_overdue(self, at: float) -> Iterator[Kill]:
         """End what is over its deadline.

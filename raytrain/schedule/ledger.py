@@ -32,6 +32,7 @@ class Ledger:
         self.idle_memory_bytes = 0
         """Bytes of the processes in which nothing runs, as last measured."""
         self.slots = [Slot(number) for number in range(capacity.slots)]
+        """As many as there ever were; of slots that a lost machine took along no new one is held."""
         self.idle: dict[int, Slot] = {}
         """Held slots in which nothing runs."""
         self._unheld = list(range(capacity.slots))
@@ -45,6 +46,13 @@ class Ledger:
     def num_held_slots(self) -> int:
         """Slots that have a process."""
         return len(self.slots) - len(self._unheld)
+
+    def resize(self, capacity: Capacity) -> None:
+        """There is more or less than before. What is held stays held, also beyond the whole, until it is given back."""
+        self.capacity = capacity
+        for number in range(len(self.slots), capacity.slots):
+            self.slots.append(Slot(number))
+            heappush(self._unheld, number)
 
     def take(self, cores: int, memory_bytes: int) -> None:
         """Book what a fit holds beside a slot."""

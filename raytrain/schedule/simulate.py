@@ -1,10 +1,10 @@
 """The same scheduler on a virtual clock: how long a plan takes, where each fit runs, and what holds it up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
-from itertools import count
+from itertools import accumulate, count
 from typing import Literal
 
 from raytrain.schedule.checks import checked
@@ -85,14 +85,59 @@ def simulate(
     Raises:
         ScheduleError, CannotFit: as `State` refuses them; on several nodes a fit that needs more than one has.
     """
-    durations = durations or predicted
     whole = capacity
     if nodes > 1:
         one = checked(tasks, capacity)
         tasks = [replace(task, max_threads=min(task.max_threads, capacity.cores)) for task in one.values()]
         whole = times(capacity, nodes)
     state = State(tasks, whole, policy=policy, settings=settings)
-    timeline = _play(state, durations, Nodes(capacity, nodes, starts))
+    return _simulation(state, durations or predicted, Nodes(capacity, nodes, starts))
+
+
+def simulate_in_turn(
+    sets: Iterable[Sequence[Task]],
+    capacity: Capacity,
+    durations: Durations | None = None,
+    *,
+    settings: Settings | None = None,
+    starts: Starts = at_once,
+) -> Simulation:
+    """Play sets of tasks through, each when the one before is done; processes are kept for the next set.
+
+    The lower bound is what the sets force one by one, the bottleneck that of the set which takes longest.
+
+    Args:
+        sets: what is done one after another; nothing waits for a task of another set.
+        capacity: of the machine.
+        durations: seconds of a task on so many threads; as predicted, shared evenly, when left out.
+        settings: how patient the scheduler is.
+        starts: seconds by which a new process of an engine makes its first fit late; nothing when left out.
+
+    Raises:
+        ScheduleError, CannotFit: as `State` refuses them.
+    """
+    machine = Nodes(capacity, 1, starts)
+    parts = [_simulation(State(tasks, capacity, settings=settings), durations or predicted, machine) for tasks in sets]
+    begins = [0.0, *accumulate(part.makespan_s for part in parts)]
+    whole_s = begins.pop()
+    busy_s = sum(part.utilisation * part.makespan_s for part in parts)
+    longest = max(parts, key=lambda part: part.makespan_s, default=None)
+    return Simulation(
+        makespan_s=whole_s,
+        utilisation=busy_s / whole_s if whole_s else 0.0,
+        lower_bound_s=sum(part.lower_bound_s for part in parts),
+        bottleneck=longest.bottleneck if longest else "cores",
+        timeline=[
+            replace(placed, start_s=placed.start_s + begin_s, end_s=placed.end_s + begin_s)
+            for part, begin_s in zip(parts, begins, strict=True)
+            for placed in part.timeline
+        ],
+    )
+
+
+def _simulation(state: State, durations: Durations, nodes: Nodes) -> Simulation:
+    tasks, whole = list(state.tasks.values()), state.capacity
+    timeline = _play(state, durations, nodes)
     makespan_s = timeline[-1].end_s if timeline else 0.0
     bounds = lower_bounds(tasks, whole, durations)
     bottleneck = max(bounds, key=bounds.__getitem__)

@@ -13,6 +13,7 @@ Everything is found through heaps and counters, so an event costs the same howev
 
 from collections import deque
 from collections.abc import Iterable, Iterator, KeysView, Mapping
+from math import inf
 from types import MappingProxyType
 from typing import assert_never
 
@@ -20,13 +21,16 @@ from raytrain.schedule import governors, invariants
 from raytrain.schedule.admission import Admission
 from raytrain.schedule.checks import checked
 from raytrain.schedule.governors import Governors
+from raytrain.schedule.machines import Machines
 from raytrain.schedule.policy import Policy
 from raytrain.schedule.words import (
     AskStop,
     Capacity,
+    CapacityChanged,
     EndIdle,
     Event,
     Failed,
+    FailReason,
     Finished,
     FitBegan,
     FitEvent,
@@ -88,6 +92,7 @@ class State:
         self._failed_tries: dict[str, int] = {}
         self.governors = Governors(self._tasks, self._running, capacity, self.settings)
         """How hot the machine is, how short its memory, and what follows."""
+        self._machines = Machines(capacity.slot_host_cores)
         self._remaining_work_s = 0.0
         self._told_finished = False
         for task in self._tasks.values():
@@ -180,8 +185,14 @@ class State:
             self._make_ready(task)
 
     def _make_ready(self, task: Task) -> None:
+        """Let a task wait for room; one that no machine could hold has failed."""
+        housed = self._machines.housed(task)
+        if housed is None:
+            self._give_up(task.key, "room")
+            return
+        self._tasks[task.key] = housed
         self._ready[task.key] = None
-        self._admission.add(task)
+        self._admission.add(housed)
 
     def _react(self, event: Event) -> Iterator[Instruction]:
         match event:
@@ -194,6 +205,8 @@ class State:
                 yield from self.governors.relieve(event.at)
             case IdleMeasured():
                 self._admission.ledger.idle_memory_bytes = event.memory_bytes
+            case CapacityChanged():
+                yield from self._resize(event)
             case StopRequested():
                 yield from self._stop()
             case Tick():
@@ -233,8 +246,28 @@ class State:
             self._skip(key, Skipped("stopped"))
             return
         if run.asked == "memory":
-            self._tasks[key] = governors.smaller(self._tasks[key], run, self.capacity)
+            self._come_back(key, governors.smaller(self._tasks[key], run, self.capacity))
         self._make_ready(self._tasks[key])
+
+    def _come_back(self, key: str, changed: Task) -> None:
+        self._machines.note_prediction(self._tasks[key])
+        self._tasks[key] = changed
+
+    def _resize(self, event: CapacityChanged) -> Iterator[Instruction]:
+        self.capacity = self._machines.resize(event)
+        self._admission.resize(self.capacity)
+        yield from self.governors.resize(self.capacity)
+        ready = list(self._ready)
+        self._ready.clear()
+        self._admission.clear()
+        for key in ready:
+            self._make_ready(self._tasks[key])
+        for key in list(self._waiting):
+            # One that waits for a fit given up here is gone meanwhile.
+            if key in self._waiting and self._machines.housed(self._tasks[key]) is None:
+                del self._waiting[key]
+                self._give_up(key, "room")
+        yield from self.governors.kill_homeless(self._machines.homeless(self._running, self._tasks))
 
     def _finish(self, key: str) -> None:
         self._done[key] = None
@@ -249,19 +282,23 @@ class State:
 
     def _fail_or_retry(self, event: FitFailed) -> None:
         key = event.key
-        tries = self._failed_tries[key] = self._failed_tries.get(key, 0) + 1
-        allowed = {"crash": self.settings.max_tries, "oom": self.settings.oom_tries}.get(event.reason, 1)
+        # What waited for a machine that is gone was not tried.
+        tries = self._failed_tries[key] = self._failed_tries.get(key, 0) + (event.reason != "room")
+        allowed = {"crash": self.settings.max_tries, "oom": self.settings.oom_tries, "room": inf}.get(event.reason, 1)
         if not event.retryable or tries >= allowed:
-            self._failed[key] = Failed(event.reason, tries)
-            self._remaining_work_s -= self._tasks[key].work_s
-            self._skip_dependents(key)
+            self._give_up(key, event.reason)
         elif self.stopping:
             # Signals reach the workers too: what would have been tried again was stopped, it did not fail.
             self._skip(key, Skipped("stopped"))
         else:
             if event.reason == "oom":
-                self._tasks[key] = governors.alone(self._tasks[key], self.capacity)
+                self._come_back(key, governors.alone(self._tasks[key], self.capacity))
             self._make_ready(self._tasks[key])
+
+    def _give_up(self, key: str, reason: FailReason) -> None:
+        self._failed[key] = Failed(reason, self._failed_tries.get(key, 0))
+        self._remaining_work_s -= self._tasks[key].work_s
+        self._skip_dependents(key)
 
     def _skip(self, key: str, why: Skipped) -> None:
         self._skipped[key] = why

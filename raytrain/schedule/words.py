@@ -7,11 +7,12 @@ from raytrain.errors import UserError
 
 Engine = Literal["native", "torch", "keras"]
 Lane = Literal["cores", "slot"]
-FailReason = Literal["error", "crash", "oom", "timeout"]
+FailReason = Literal["error", "crash", "oom", "timeout", "room"]
+"""`room`: no machine of the cluster could hold it any more."""
 ThermalLevel = Literal["ok", "watch", "shrink", "stop", "unknown"]
 MemoryLevel = Literal["normal", "warn", "rising", "critical", "unknown"]
 Ask = Literal["stop", "heat", "memory"]
-KillReason = Literal["timeout", "oom"]
+KillReason = Literal["timeout", "oom", "room"]
 
 
 class ScheduleError(UserError):
@@ -174,6 +175,16 @@ class IdleMeasured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityChanged:
+    """A machine was lost, or one joined: what each machine that is there now gives to fits, one number for each."""
+
+    at: float
+    cores: tuple[int, ...]
+    slots: tuple[int, ...]
+    memory_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested:
     """A person or a signal wants the run to end."""
 
@@ -188,7 +199,7 @@ class Tick:
 
 
 FitEvent = FitBegan | FitMeasured | FitFinished | FitFailed | FitStopped
-Event = FitEvent | ThermalChanged | MemoryChanged | IdleMeasured | StopRequested | Tick
+Event = FitEvent | ThermalChanged | MemoryChanged | IdleMeasured | CapacityChanged | StopRequested | Tick
 
 
 # Instructions: what to do about it, in the order given.
@@ -212,7 +223,10 @@ class AskStop:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a running fit now: it is over its deadline, or over its memory. `FitFailed` with this reason is expected."""
+    """End a running fit now: it is over its deadline or its memory, or waits for room that no machine has any more.
+
+    `FitFailed` with this reason is expected.
+    """
 
     key: str
     reason: KillReason = "timeout"

@@ -4,25 +4,23 @@ MLflow runs in a process of its own (`mlflow_writer`): it would wait 20 s for a 
 file for 100 s and import half a gigabyte of libraries into the driver; a process can be given a time and killed.
 """
 
-import json
 import os
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Mapping
-from contextlib import closing
-from numbers import Real
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from raytrain.tracking.config import TrackingConfig
 from raytrain.tracking.records import RunRecord, TrackingFailed
+from raytrain.tracking.writer import call_writer, cause
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 LOCK_TIMEOUT_S = 5.0
-WRITER_TIMEOUT_S = 90.0
-"""Two to four seconds are normal; the rest is for a machine under full load."""
 
 WRITER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,7 +36,6 @@ def tracking_uri(store: Path) -> str:
 def log_run(store: Path, config: TrackingConfig, record: RunRecord) -> str | None:
     """Write one parent run and its children into `<store>/mlflow.db`, creating it when absent.
 
-    The first run is written into a new file that then takes the name, so a kill never leaves half a database.
     Runs of ours that a killed writer left RUNNING are ended as KILLED.
 
     Returns:
@@ -49,27 +46,48 @@ def log_run(store: Path, config: TrackingConfig, record: RunRecord) -> str | Non
     """
     if not config.mlflow:
         return None
-    database = store / DATABASE
     try:
-        target = database if database.exists() else _fresh(store)
-        _check_writable(target)
-        mlflow_run_id = _write(target, store / ARTIFACTS, config.experiment, record)
-        if target != database:
-            os.replace(target, database)
+        return write_to_mlflow(store, "raytrain.tracking.mlflow_writer", config.experiment, record)
     except (OSError, sqlite3.Error, subprocess.SubprocessError) as error:
         raise TrackingFailed(
-            f"MLflow could not log run {record.run_id} to {database}: {_cause(error)}. "
+            f"MLflow could not log run {record.run_id} to {store / DATABASE}: {cause(error)}. "
             "The run's results are complete without it; `tracking.mlflow: false` turns tracking off"
         ) from error
-    return mlflow_run_id
 
 
-def _fresh(store: Path) -> Path:
-    """A name for a new database, with what a killed run left of it removed: SQLite would replay its journal."""
+def write_to_mlflow(store: Path, module: str, experiment: str, told: Any) -> str:
+    """Let `python -m MODULE URI ARTIFACTS EXPERIMENT` write what it is told; one process at a time.
+
+    The first writes go into a new file that then takes the name, so a kill never leaves half a database.
+
+    Returns:
+        The last line that the module prints.
+
+    Raises:
+        OSError: another process of ours has been writing for 5 s, or the folder cannot be written.
+        sqlite3.Error: the database is locked, read-only or broken.
+        subprocess.SubprocessError: MLflow refused, or did not end in time.
+    """
     store.mkdir(parents=True, exist_ok=True)
+    with FileLock(store / ".mlflow.lock", timeout=LOCK_TIMEOUT_S), _database(store) as database:
+        arguments = [_uri(database), (store / ARTIFACTS).resolve().as_uri(), experiment]
+        return call_writer(module, arguments, told, WRITER_ENVIRONMENT)
+
+
+@contextmanager
+def _database(store: Path) -> Iterator[Path]:
+    """The store's database, or a new one that takes its name when the block ends well."""
+    database, fresh = store / DATABASE, store / f"{DATABASE}.new"
+    if database.exists():
+        _check_writable(database)
+        yield database
+        return
+    # SQLite would replay the journal that a killed writer left beside its new file.
     for left_over in store.glob(f"{DATABASE}.new*"):
         left_over.unlink()
-    return store / f"{DATABASE}.new"
+    _check_writable(fresh)
+    yield fresh
+    os.replace(fresh, database)
 
 
 def _check_writable(database: Path) -> None:
@@ -79,37 +97,5 @@ def _check_writable(database: Path) -> None:
         connection.execute("ROLLBACK")
 
 
-def _write(database: Path, artifacts: Path, experiment: str, record: RunRecord) -> str:
-    command = [sys.executable, "-m", "raytrain.tracking.mlflow_writer"]
-    command += [_uri(database), artifacts.resolve().as_uri(), experiment]
-    done = subprocess.run(
-        command,
-        input=json.dumps(record, default=_plain),
-        env={**os.environ, **WRITER_ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        timeout=WRITER_TIMEOUT_S,
-        check=True,
-    )
-    return done.stdout.splitlines()[-1]
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, subprocess.TimeoutExpired):
-        return f"no end after {error.timeout:g} s"
-    if isinstance(error, subprocess.CalledProcessError) and error.returncode > 0 and error.stderr.strip():
-        return str(error.stderr.strip().splitlines()[-1])
-    return str(error)
-
-
 def _uri(database: Path) -> str:
     return f"sqlite:///{database.resolve()}"
-
-
-def _plain(value: Any) -> Any:
-    """What JSON does not know: records, paths, other mappings and other numbers."""
-    if isinstance(value, Path):
-        return str(value.resolve())
-    if isinstance(value, Real):
-        return float(value)
-    return dict(value) if isinstance(value, Mapping) else vars(value)

@@ -45,7 +45,7 @@ def _write_child(client: Any, experiment_id: str, parent: str, record: RunRecord
         "family": child.family,
         "target": child.target,
     }
-    name = f"{child.family} {child.target}"
+    name = child.name or f"{child.family} {child.target}"
     run = client.create_run(experiment_id, record.started_at, tags, run_name=name).info.run_id
     _log(client, run, child, record.ended_at)
     client.set_terminated(run, child.status, record.ended_at)

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from raytrain.evaluation.breakdown import group_metrics
 from raytrain.evaluation.decision import Decision
 from raytrain.tracking.records import ChildRecord, RunRecord, Status
 
@@ -14,18 +15,27 @@ _STATUS: Mapping[str, Status] = {"ok": "FINISHED", "partial": "FAILED", "stopped
 _RENAMED = {"mape": "val_mape"}
 _METRICS = (
     "mape",
+    "smape",
     "rmse",
     "pinball_loss",
+    "crps",
     "coverage",
     "directional_accuracy",
     "sharpe",
+    "sharpe_error",
     "sharpe_long",
+    "max_drawdown",
+    "turnover",
     "naive_mape",
+    "naive_crps",
     "skill",
     "skill_low",
     "skill_high",
     "fold_wins",
     "brier",
+    "log_loss",
+    "roc_auc",
+    "precision",
 )
 
 
@@ -35,12 +45,19 @@ def record_of(
     decisions: Sequence[Decision],
     params: Mapping[str, Mapping[str, Any]],
     artifacts: Sequence[Path],
+    *,
+    breakdown: pl.DataFrame | None = None,
 ) -> RunRecord:
-    """One parent for the run, one child per family and target."""
+    """One parent for the run, one child per family and target.
+
+    With a breakdown (see `raytrain.evaluation.breakdown`), the children carry `mape_<group>` and `sharpe_<group>` for
+    each regime and season.
+    """
     started = int(datetime.fromisoformat(summary["started_at"]).timestamp() * 1000)
     by_recipe = {(decision.target, decision.family): decision for decision in decisions}
+    groups = pl.DataFrame() if breakdown is None else breakdown
     children = [
-        _child(row, by_recipe[row["target"], row["family"]], params[row["family"]])
+        _child(row, by_recipe[row["target"], row["family"]], params[row["family"]], groups)
         for row in scores.iter_rows(named=True)
     ]
     measured = {name: summary[name] for name in ("wall_s", "cpu_s", "utilisation", "lower_bound_s")}
@@ -58,8 +75,9 @@ def record_of(
     )
 
 
-def _child(row: Mapping[str, Any], decision: Decision, params: Mapping[str, Any]) -> ChildRecord:
+def _child(row: Mapping[str, Any], decision: Decision, params: Mapping[str, Any], groups: pl.DataFrame) -> ChildRecord:
     metrics = {_RENAMED.get(name, name): float(row[name]) for name in _METRICS if row.get(name) is not None}
+    metrics |= group_metrics(groups, row["family"], row["target"])
     for rule in decision.rules:
         if rule.name == "mape":
             metrics["meets_mape_threshold"] = float(rule.passed)

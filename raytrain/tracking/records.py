@@ -20,6 +20,8 @@ class ChildRecord:
 
     family: str
     target: str
+    name: str = ""
+    """What the tracker shows; family and target when empty."""
     status: Status = "FINISHED"
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)

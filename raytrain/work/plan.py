@@ -14,6 +14,7 @@ from raytrain.errors import ConfigError, DataError
 from raytrain.features.targets import Method, TargetConfig
 from raytrain.folds import Fold, FoldsConfig
 from raytrain.work.dataset import Dataset
+from raytrain.work.devices import assumed_device, uses_slot
 from raytrain.work.members import Place, columns_of, members_of, require_members
 from raytrain.work.spec import JOIN, FitSpec, canonical_json
 from raytrain.work.training_plan import TrainingPlan
@@ -76,6 +77,9 @@ class Recipes:
     quantiles: tuple[float, ...]
     seeds: tuple[int, ...]
     slot_device: Device
+    """The device behind the slot; `cpu` where there is none."""
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    """Family -> where it runs, as elected; what is assumed of a family that is not named."""
     budget_s: float | None = None
     """Seconds that a fit may take before it stops gracefully; no limit when None."""
     keras_backend: KerasBackend = "tensorflow"
@@ -100,6 +104,11 @@ class Recipes:
         for name in params:
             families.make_params(name, params[name])
         return cls(recipes=checked, **rest)
+
+    def device_of(self, recipe: Recipe) -> Device:
+        """Where a recipe's fits run."""
+        assumed = assumed_device(recipe.family, self.slot_device)
+        return self.devices.get(recipe.name, assumed) if uses_slot(recipe.family) else "cpu"
 
 
 def make_plan(dataset: Dataset, folds: Sequence[Fold], what: Recipes, earlier: Plan | None = None) -> Plan:
@@ -272,14 +281,12 @@ def _identity(recipe: Recipe, what: Recipes) -> dict[str, Any]:
     """The parts of a fit's key that say what computes."""
     family = recipe.family
     packages = (*family.packages, what.keras_backend) if family.engine == "keras" else family.packages
-    # Keras stays on the CPU: tensorflow-metal computes wrong numbers, and a small net gains nothing on CUDA.
-    on_device = family.lane == "slot" and family.engine == "torch"
     return {
         "family": recipe.name,
         "family_version": family.version,
         "packages": tuple((name, _version(name, recipe.name)) for name in packages),
         "params": canonical_json(recipe.params.model_dump(mode="json")),
-        "device": what.slot_device if on_device else "cpu",
+        "device": what.device_of(recipe),
     }
 
 
@@ -293,7 +300,12 @@ def _planned(spec: FitSpec, recipe: Recipe, rows: int, dataset: Dataset) -> Plan
         quantiles=len(spec.quantiles) if family.gives_quantiles and spec.task == "regression" else 1,
     )
     return PlannedFit(
-        spec=spec, engine=family.engine, lane=family.lane, shape=shape, needs=family.needs(recipe.params, shape)
+        spec=spec,
+        engine=family.engine,
+        # The slot is for what computes on an accelerator; on a CPU a fit counts as what it is, threads on cores.
+        lane="cores" if spec.device == "cpu" else "slot",
+        shape=shape,
+        needs=family.needs(recipe.params, shape),
     )
 
 

@@ -13,6 +13,8 @@ import psutil
 import pytest
 import ray
 
+from raytrain.cluster import driver as driver_module
+from raytrain.cluster import hands as hands_module
 from raytrain.cluster import senses as senses_module
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.driver import Driver, Report, Status, as_task, deadline_s
@@ -24,7 +26,7 @@ from raytrain.machine.profile import MachineProfile
 from raytrain.machine.sensors import HEAT_FILE, Memory, find_heat_sensor
 from raytrain.machine.world import World
 from raytrain.schedule.story import decisions, replay
-from raytrain.schedule.words import EndIdle, FitBegan, IdleMeasured, Kill, Reserve, Task
+from raytrain.schedule.words import CapacityChanged, EndIdle, FitBegan, IdleMeasured, Kill, ReleaseSlot, Reserve, Task
 from raytrain.work.plan import PlannedFit
 from raytrain.work.spec import FitSpec
 
@@ -215,6 +217,77 @@ def test_a_fit_that_waits_for_a_stranger_is_not_charged_for_it(machine: Machine)
     (ran,) = report.ran
     assert ran.ended_s > 2.0
     assert machine.seen[0].running == (("one return_1d 2018 s42", "cores", 0.0),)
+
+
+def test_what_waits_for_a_machine_that_is_gone_ends_with_the_reason(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @ray.remote(num_cpus=2)
+    def stranger(seconds: float) -> None:
+        import time
+
+        time.sleep(seconds)
+
+    class Lost:
+        """Of two machines the larger one is gone."""
+
+        def __init__(self) -> None:
+            self.at = [1.0]
+
+        def look(self, now: float) -> Iterator[CapacityChanged]:
+            while self.at and now >= self.at[0]:
+                self.at.pop()
+                yield CapacityChanged(at=now, cores=(2,), slots=(0,), memory_bytes=(GIB,))
+
+    monkeypatch.setattr(driver_module, "_watch", lambda *_: Lost())
+    call = stranger.remote(6.0)
+    until(lambda: ray.available_resources().get("CPU", 0.0) == 0.0)
+    large, waits, small = fit("large", steps=1), fit("waits", steps=1), fit("small", steps=1)
+    report = machine.run(
+        large, waits, small, large={"memory_bytes": 3 * GIB, "work_s": 9.0}, waits={"after": (large.spec.key,)}
+    )
+    ray.get(call)
+    assert Kill(large.spec.key, "room") in machine.told()
+    failure = report.failures[large.spec.key]
+    assert failure.exception == "NoRoom: it needs a core and 3.00 GiB on one machine, and none that is left has it"
+    assert report.skipped[waits.spec.key].cause == large.spec.key
+    assert statuses(report, small) == ["ok"]
+
+
+def played_slot() -> type:
+    """What holds the slot in place of `worker.Slot`."""
+    work = stand_in()
+
+    class Played:
+        def __init__(self, engine: str) -> None:
+            self.engine = engine
+
+        def execute(self, order: Any) -> Any:
+            assert order.engine == self.engine
+            return work(order)
+
+    return Played
+
+
+def test_the_slots_process_takes_one_fit_after_another_while_the_cores_work(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hands_module, "Slot", played_slot())
+    nets = [fit(name, engine="torch", steps=10) for name in ("one", "two")]
+    other, tree = fit("other", engine="keras", steps=3), fit("tree", steps=25)
+    slot = {name: {"lane": "slot"} for name in ("one", "two", "other")}
+    report = machine.run(*nets, other, tree, **slot)
+    assert report.failures == {}
+    ran = {one.key: one for one in report.ran}
+    first, second = sorted((ran[net.spec.key] for net in nets), key=lambda one: one.started_s)
+    assert {one.lane for one in (first, second)} == {"slot"}
+    assert first.ended_s <= second.started_s
+    workers = [ran[one.spec.key].outcome.worker for one in (*nets, other, tree)]
+    assert workers[0] == workers[1], "it keeps its process while its engine has work"
+    assert len(set(workers)) == 3
+    assert ran[tree.spec.key].started_s < first.ended_s, "the cores do not wait for the slot"
+    assert len([order for order in machine.told() if isinstance(order, ReleaseSlot)]) == 2
+    until(lambda: ray.available_resources().get("mps") == 1.0)
 
 
 def test_heat_stops_what_runs_keeps_the_tokens_and_lets_it_go_on_when_cool(machine: Machine) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from raytrain.cluster.runner import FORECAST_S, ORDER_S, expect, learned_costs
+from raytrain.cluster.experience import FORECAST_S, learned_costs
+from raytrain.cluster.runner import ORDER_S, expect
 from raytrain.config import load
 from raytrain.pipeline import Prepared, prepare
 from raytrain.run_config import RunConfig

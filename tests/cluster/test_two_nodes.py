@@ -15,6 +15,8 @@ import polars as pl
 import psutil
 import pytest
 
+from raytrain.schedule.story import read
+from raytrain.schedule.words import CapacityChanged, FitFailed, FitFinished, Start
 from raytrain.work.store import ResultStore
 
 pytestmark = pytest.mark.cluster
@@ -92,8 +94,28 @@ def test_a_lost_node_costs_only_the_fits_in_flight(
     assert process.returncode == 0, out + err
     fits = summary()["fits"]
     assert fits["ok"] == fits["total"] == 14
+    (story,) = store.glob("runs/*/story-1.jsonl")
+    words = list(read(story.read_text().splitlines(keepends=True)))
+    (loss,) = (word for word in words if isinstance(word, CapacityChanged))
+    assert (loss.cores, loss.memory_bytes) == ((1,), (3 * 2**30,)), "what the lost node gave is not counted any more"
+    assert _most_running(words, loss) == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished fit was run again"
     assert lost <= set(predictions(store))
+
+
+def _most_running(words: Sequence[Any], since: Any) -> int:
+    """Fits that were under way at once after those had ended that were when a machine was lost."""
+    running: set[str] = set()
+    counts: list[int] = []
+    for word in words:
+        if isinstance(word, Start):
+            running.add(word.key)
+            counts.append(len(running))
+        elif isinstance(word, (FitFinished, FitFailed)):
+            running.discard(word.key)
+        elif word is since:
+            counts.clear()
+    return max(counts)
 
 
 STRANGER = """

@@ -63,7 +63,7 @@ def test_the_layers_hold(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "planted", "said"),
     [
-        ("metrics.py", "import raytrain.pipeline", "raytrain.metrics -> raytrain.pipeline"),
+        ("metrics/__init__.py", "import raytrain.pipeline", "raytrain.metrics -> raytrain.pipeline"),
         ("schedule/policy.py", "import polars", "raytrain.schedule.policy -> polars"),
         ("work/fit.py", "import ray", "raytrain.work.fit -> ray"),
         ("report/page.py", "import mlflow", "raytrain.report.page -> mlflow"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raytrain.engines.memory import is_out_of_memory
+from raytrain.engines.memory import died_of_memory, is_out_of_memory
 from raytrain.errors import FitError, OutOfMemory
 
 # The libraries' own classes, by name and base, so that no engine is loaded here.
@@ -21,6 +21,10 @@ RAN_OUT = [
         "memory allocations (may cause system failure)."
     ),
     RuntimeError("Invalid buffer size: 20.00 GB"),
+    RuntimeError(
+        "CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 31.75 GiB total capacity; 612.33 MiB already "
+        "allocated; 14.75 MiB free; 622.00 MiB reserved in total by PyTorch)"
+    ),
     RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other call"),
     RuntimeError(
         "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
@@ -41,6 +45,11 @@ WENT_WRONG = [
     RuntimeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."),
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     RuntimeError("invalid low watermark ratio 1.4"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED."),
+    RuntimeError("DataLoader worker (pid 4) is killed by signal: Killed."),
+    RuntimeError("the loss became nan; CUDA out of memory. Tried to allocate nothing"),
     RuntimeError("a user said: MPS backend out of memory (MPS allocated: 1 GB)"),
     RuntimeError("Expected Invalid buffer size: to be quoted"),
     RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904]"),
@@ -86,3 +95,40 @@ def test_tensorflow_says_it_with_this_class() -> None:
     with pytest.raises(tf.errors.ResourceExhaustedError) as caught:
         tf.zeros((2**25, 2**25))
     assert is_out_of_memory(caught.value)
+
+
+LAST_WORDS_OF_MEMORY = [
+    "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n",
+    "libc++abi: terminating due to uncaught exception of type std::bad_alloc: std::bad_alloc",
+    "libc++abi: terminating with uncaught exception of type std::bad_alloc: std::bad_alloc",
+    "Error: command buffer exited with error status.\n\tThe Metal Performance Shaders operations encoded on it may not "
+    "have completed.\n\tError:\n\t(null)\n\tInsufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
+    'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nMemoryError',
+    "MemoryError: Unable to allocate 8.00 EiB for an array with shape (1152921504606846976,) and data type float64",
+]
+
+OTHER_LAST_WORDS = [
+    "",
+    "terminate called after throwing an instance of 'std::runtime_error'\n  what():  bad",
+    "libc++abi: terminating due to uncaught exception of type std::length_error: vector",
+    "Error: command buffer exited with error status.\n\t(null)\n\tInternal Error (0000000e:Internal Error)",
+    "\t(null)\n\tIgnored (for causing prior/excessive GPU errors) "
+    "(00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)",
+    "W tensorflow/core/framework/cpu_allocator_impl.cc:84] Allocation of 4000000000 exceeds 10% of free system memory.",
+    "OpenBLAS warning: precompiled NUM_THREADS exceeded, adding auxiliary array for thread metadata.",
+    "Fatal Python error: Segmentation fault",
+    "ValueError: a MemoryError was expected",
+    "MyMemoryError: no",
+]
+
+
+@pytest.mark.parametrize("errors", LAST_WORDS_OF_MEMORY, ids=lambda text: text[:40])
+def test_a_process_that_died_of_memory_is_known_by_its_last_words(errors: str) -> None:
+    assert died_of_memory(errors)
+    assert died_of_memory(f"a warning of before\n{errors}")
+
+
+@pytest.mark.parametrize("errors", OTHER_LAST_WORDS, ids=lambda text: text[:40])
+def test_another_death_is_not_taken_for_it(errors: str) -> None:
+    assert not died_of_memory(errors)

@@ -7,7 +7,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from raytrain.errors import DataError
-from raytrain.evaluation.scores import score, score_by_fold
+from raytrain.evaluation.config import EvaluationConfig
+from raytrain.evaluation.scores import notes, score, score_by_fold
 
 Forecast = Callable[..., pl.DataFrame]
 
@@ -81,6 +82,22 @@ def test_the_sharpe_ratio_equals_a_loop_over_both_series(
         assert found[measure] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(252))
 
 
+def test_every_measure_of_naive_stands_beside(naive: pl.DataFrame, skilled: pl.DataFrame, bars: pl.DataFrame) -> None:
+    scores = score(pl.concat([naive, skilled]), bars, 252)
+    found, alone = one(scores, "skilled"), one(scores, "naive")
+    for name in ("mape", "smape", "rmse", "mae", "crps", "coverage", "coverage_nominal", "pinball_loss"):
+        assert found[f"naive_{name}"] == alone[name] == alone[f"naive_{name}"], name
+        assert found[name] is not None
+    assert found["naive_n_calls"] == 0 and found["naive_directional_accuracy"] is None
+
+
+def test_crps_weighs_the_levels_by_what_they_stand_for(skilled: pl.DataFrame, bars: pl.DataFrame) -> None:
+    rows = [row for row in skilled.iter_rows(named=True) if row["actual"] is not None]
+    weights = {0.1: 0.3, 0.5: 0.4, 0.9: 0.3}
+    total = sum(2 * w * pinball(r["actual"], r[f"q{a}"], a) for r in rows for a, w in weights.items())
+    assert one(score(skilled, bars, 252), "skilled")["crps"] == pytest.approx(total / len(rows))
+
+
 def test_who_takes_positions_is_judged_by_them(naive: pl.DataFrame, forecast: Forecast, bars: pl.DataFrame) -> None:
     """Half a position on the days after a rise, and nothing else, whatever the median says."""
     held = pl.when(pl.col("close") > 100).then(0.5).otherwise(0.0)
@@ -132,7 +149,21 @@ def test_a_price_that_passes_through_zero_has_no_mape_but_a_sharpe_ratio(
     daily = centred.sort("date").select(pl.col("close").diff().over("series_id"), "date").drop_nulls()
     daily = daily.group_by("date").mean()["close"]
     assert found["mape"] is None and found["naive_mape"] is None and found["skill"] is not None
+    assert found["smape"] is not None and found["max_drawdown"] is None
     assert found["sharpe"] == found["sharpe_long"] == pytest.approx(daily.mean() / daily.std() * math.sqrt(252))
+
+
+def test_a_price_of_zero_is_told_with_the_families_and_no_row_is_dropped(
+    naive: pl.DataFrame, skilled: pl.DataFrame, bars: pl.DataFrame
+) -> None:
+    place = pl.int_range(pl.len()).over("family")
+    zeros = pl.when(place.is_in([3, 500])).then(0.0).otherwise("price_actual").alias("price_actual")
+    scores = score(pl.concat([naive, skilled]).with_columns(zeros), bars, 252)
+    found = one(scores, "skilled")
+    assert found["mape"] is None and found["n"] == 2 * 395
+    assert found["notes"] == "2 of 790 prices are 0: no MAPE, and no row is dropped"
+    assert notes(scores) == [f"return_1w: {found['notes']} (naive, skilled)"]
+    assert notes(score(naive, bars, 252)) == [] == notes(pl.DataFrame())
 
 
 def test_no_change_has_no_sharpe_and_no_skill(naive: pl.DataFrame, bars: pl.DataFrame) -> None:
@@ -144,7 +175,9 @@ def test_no_change_has_no_sharpe_and_no_skill(naive: pl.DataFrame, bars: pl.Data
 
 
 def test_costs_lower_the_sharpe_ratio_of_both(skilled: pl.DataFrame, bars: pl.DataFrame) -> None:
-    free, dear = (one(score(skilled, bars, 252, cost_bp=cost), "skilled") for cost in (0.0, 20.0))
+    free, dear = (
+        one(score(skilled, bars, 252, config=EvaluationConfig(cost_bp=cost)), "skilled") for cost in (0.0, 20.0)
+    )
     assert dear["sharpe"] < free["sharpe"] and dear["sharpe_long"] < free["sharpe_long"]
 
 
@@ -236,6 +269,12 @@ def test_a_threshold_is_scored_by_its_probability(forecast: Forecast, bars: pl.D
         "skill": 0.84,
         "log_loss": -math.log(0.8),
         "roc_auc": 1,
+        "precision": 1,
+        "base_rate": float((predictions["actual"].drop_nulls() == 1).mean()),
+        "naive_brier": 0.25,
+        "naive_log_loss": math.log(2),
+        "naive_roc_auc": 0.5,
+        "naive_precision": float((predictions["actual"].drop_nulls() == 1).mean()),
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert found["mape"] is None and found["sharpe"] is None and found["pinball_loss"] is None
@@ -253,6 +292,7 @@ def test_a_forecast_that_is_no_number_leaves_the_family_unmeasured(
     found = one(scores, "skilled")
     assert found["n"] == 2 * 395
     assert all(found[name] is None for name in ("skill", "skill_low", "mape", "sharpe", "loss"))
+    assert found["notes"] == "a forecast that is NaN or infinite: nothing can be measured"
     assert one(scores, "naive")["mape"] is not None
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from raytrain.config import load
 from raytrain.data.demo import load_demo
+from raytrain.evaluation.champions import Champions
 from raytrain.pipeline import prepare
 from raytrain.run_config import RunConfig
 from raytrain.work.store import ResultStore
@@ -149,10 +150,10 @@ def test_naive_in_the_report_is_what_a_hand_calculates(
         assert f"{100 * by_hand:.2f}" in page
 
 
-def test_a_predictable_series_is_promoted_and_then_defends_its_place(
+def test_a_leak_is_held_until_somebody_who_looked_lets_it_pass(
     daily: Callable[..., Any], tmp_path: Path, summary: Callable[[], dict[str, Any]]
 ) -> None:
-    """A column tells two thirds of what moves next week, so promotion is deserved; no threshold is touched."""
+    """A column tells two thirds of what moves next week: no honest one does, and nothing else fails."""
     rng = np.random.default_rng(5)
     rows = 1400
     shocks = rng.normal(0, 0.01, rows)
@@ -178,11 +179,19 @@ cluster: {dashboard: false}
     options = ["--config", str(config), "--data.path", str(tmp_path / "planted.csv"), "--store"]
     done = daily([*options, str(tmp_path / "store")])
     assert done.returncode == 0, done.stderr
+    (held,) = (gate for gate in summary()["gates"] if gate["family"] == "lightgbm_quantile")
+    assert held["verdict"] == "HOLD" and held["reason"].startswith("leak_skill fails: skill "), held
+    failed = [rule["name"] for rule in held["rules"] if not rule["passed"]]
+    assert failed == ["leak_skill", "leak_direction", "leak_warnings"]
+
+    looked = tmp_path / "looked.yaml"
+    looked.write_text("gates: {leak: {skill: {5: 1.0}, direction: 1.0, warnings: false}}")
+    done = daily([*options, str(tmp_path / "store"), "--config", str(looked)])
+    assert done.returncode == 0, done.stderr
     verdicts = {gate["family"]: gate for gate in summary()["gates"]}
     assert verdicts["lightgbm_quantile"]["verdict"] == "PROMOTE", verdicts["lightgbm_quantile"]
     assert all(rule["passed"] for rule in verdicts["lightgbm_quantile"]["rules"])
     assert verdicts["naive"]["verdict"] == "HOLD"
-    champions = json.loads((tmp_path / "store" / "champions.json").read_text())
-    assert champions["return_1w"]["family"] == "lightgbm_quantile"
+    assert Champions.read(tmp_path / "store").by_target["return_1w"].family == "lightgbm_quantile"
     forecast = pl.read_parquet(tmp_path / "store" / "latest" / "forecast.parquet")
     assert forecast["verdict"].to_list() == ["PROMOTE"]

@@ -26,7 +26,7 @@ def test_stages_are_told_and_the_daily_job_finds_the_fits(
     assert stages == [("CPU", "naive, har, drift", "18"), ("others", "ensemble", "6")]
     assert "return_1w │ ensemble" in done.stdout.replace("  ", " ").replace("  ", " ")
     assert not (tmp_path / "store" / "latest").exists(), "nothing was judged"
-    assert not (tmp_path / "store" / "champions.json").exists()
+    assert not (tmp_path / "store" / "promotions").exists()
 
     judged = daily(options)
     assert judged.returncode == 0, judged.stdout + judged.stderr

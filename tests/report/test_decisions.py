@@ -3,8 +3,11 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from markupsafe import escape
 
+from raytrain.evaluation.decision import Rule
 from raytrain.report.decisions import MAX_NAMED, MAX_SCALE, MIN_SCALE, candidates, headline, matrix, verdict_counts
+from raytrain.report.page import render
 
 
 def changed(view, family, target, **values):
@@ -85,3 +88,23 @@ def test_a_long_headline_is_cut(view):
 def test_the_headline_without_scores_or_candidates(view, empty_view):
     assert headline(replace(view, scores=pl.DataFrame())) == "None of 12 candidates is promoted."
     assert headline(empty_view) == "There was no candidate to judge."
+
+
+def test_a_decision_is_told_as_a_paragraph_with_every_rule_and_its_dates(plain_view):
+    rules = (
+        Rule(
+            name="loss in 2020 Covid",
+            passed=False,
+            value=0.123,
+            threshold=0.1,
+            text="2020 Covid: <too much>",
+            first_date="2020-02-19",
+            last_date="2020-06-30",
+        ),
+        Rule(name="drift", passed=True, value=None, threshold=None, text="no champion yet", applies=False),
+    )
+    one = replace(plain_view.decisions[0], family="mlp", verdict="HOLD", rules=rules, reason="it lost too much")
+    page = render(replace(plain_view, decisions=[one]))
+    assert str(escape(one.explanation)) in page
+    assert "2020-02-19 to 2020-06-30" in page and "&lt;too much&gt;" in page
+    assert '<td class="none">not judged</td>' in page and page.count('class="fail"') == 1

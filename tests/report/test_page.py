@@ -57,8 +57,8 @@ def test_the_page_is_well_formed_and_every_section_is_there(page):
     reader = Reader(page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
-        "Decisions", "Forecast", "Forecast against actual", "Skill by fold", "Timeline of fits", "Costs by family",
-        "Failures", "Versions and data",
+        "Decisions", "Forecast", "Forecast against actual", "Skill by fold", "Where the skill is", "Calibration",
+        "Live forecasts", "Timeline of fits", "Costs by family", "Failures", "Versions and data",
     ]  # fmt: skip
     links = {value for name, value in reader.attributes if name == "href"}
     anchors = {f"#{value}" for name, value in reader.attributes if name == "id"}
@@ -135,7 +135,7 @@ def test_each_table_may_be_empty(view, table):
 
 def test_a_run_that_gave_nothing_says_so_in_every_section(empty_view):
     page = render(empty_view)
-    assert page.count('class="empty"') == 7
+    assert page.count('class="empty"') == 10
     assert "<svg" not in page and "None" not in Reader(page).text and "nan" not in Reader(page).text
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,7 @@ from raytrain.schedule.story import decisions, entry, opening, replay
 from raytrain.schedule.words import (
     AskStop,
     Capacity,
+    CapacityChanged,
     EndIdle,
     Finished,
     FitBegan,
@@ -53,6 +55,8 @@ SETTINGS = st.builds(
 )
 HEAT = ("ok", "watch", "shrink", "stop", "unknown")
 MEMORY = ("normal", "warn", "rising", "critical", "unknown")
+MACHINES = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 2), st.integers(1, 30)), max_size=3)
+"""Cores, slots and memory of each."""
 
 
 @st.composite
@@ -91,7 +95,7 @@ class RandomLives(RuleBasedStateMachine):
         self.asked, self.killed = set(), set()
         self.starts = Counter()
         self.tokens = self.idle_bytes = 0
-        self.num_finished_told = 0
+        self.num_finished_told = self.num_resized = 0
         self.lines = list(opening(self.state))
         self.tell(Tick(at=0.0))
 
@@ -133,12 +137,13 @@ class RandomLives(RuleBasedStateMachine):
         self.running[start.key] = start
         self.starts[start.key] += 1
         patience = self.state.settings
-        assert self.starts[start.key] <= max(patience.max_tries, patience.oom_tries) + patience.max_yields
+        tries = max(patience.max_tries, patience.oom_tries) + self.num_resized
+        assert self.starts[start.key] <= tries + patience.max_yields
         if start.slot is not None:
+            assert start.slot in self.slots or len(self.slots) < self.capacity.slots
             assert self.slots.setdefault(start.slot, start.engine) == start.engine, "a slot of another engine"
         threads = sum(other.threads for other in self.running.values() if other.slot is None)
         assert threads + len(self.slots) * self.capacity.slot_host_cores <= self.capacity.cores
-        assert len(self.slots) <= self.capacity.slots
         memory_bytes = sum(self.state.tasks[key].memory_bytes for key in self.running)
         assert memory_bytes + self.idle_bytes <= self.capacity.memory_bytes
 
@@ -175,7 +180,7 @@ class RandomLives(RuleBasedStateMachine):
         self.tell(FitFinished(at=self.now_s, key=key, wall_s=1.0, cpu_s=1.0, peak_memory_bytes=1))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), reason=st.sampled_from(["error", "crash", "oom", "timeout"]), retryable=st.booleans())
+    @rule(data=st.data(), reason=st.sampled_from(["error", "crash", "oom", "timeout", "room"]), retryable=st.booleans())
     def fail(self, data, reason, retryable):
         key = self.some_running(data)
         self.tell(FitFailed(at=self.now_s, key=key, reason=reason, retryable=retryable))
@@ -194,6 +199,28 @@ class RandomLives(RuleBasedStateMachine):
     @rule(level=st.sampled_from(MEMORY))
     def press(self, level):
         self.tell(MemoryChanged(at=self.now_s, level=level))
+
+    @rule(machines=MACHINES)
+    def resize(self, machines):
+        self.num_resized += 1
+        event = resized(self.now_s, machines)
+        self.capacity = replace(
+            self.capacity,
+            cores=max(1, sum(event.cores)),
+            slots=sum(event.slots),
+            memory_bytes=max(1, sum(event.memory_bytes)),
+        )
+        self.tell(event)
+        homes = [(cores, slots, memory) for cores, slots, memory in machines]
+        for key in (*self.state.ready, *self.state.waiting):
+            assert any(self.takes(self.state.tasks[key], *home) for home in homes), "it waits for what is gone"
+
+    def takes(self, task, cores, slots, memory_bytes):
+        """Whether a machine could hold a task; one that ran out of memory has come back with all of it."""
+        fits = task.memory_bytes <= memory_bytes or self.starts[task.key]
+        if task.lane == "slot":
+            return slots and cores >= self.capacity.slot_host_cores and fits
+        return cores >= 1 and fits
 
     @rule(passed_s=st.floats(0, 4))
     def wait(self, passed_s):
@@ -226,6 +253,11 @@ TestRandomLives.settings = settings(
 )
 
 
+def resized(at, machines):
+    cores, slots, memory_bytes = zip(*machines, strict=True) if machines else ((), (), ())
+    return CapacityChanged(at=at, cores=cores, slots=slots, memory_bytes=memory_bytes)
+
+
 def _long_plan(number):
     rng = random.Random(number)
     for at in range(3000):
@@ -246,12 +278,15 @@ def _long_plan(number):
 
 def _something_happens(rng, at, state):
     """An event that can be true; mostly fits that end well, or the machine would be hot and full for ever."""
-    kinds = {"fit": 75, "heat": 3, "memory": 3, "idle": 4, "time": 15}
+    kinds = {"fit": 75, "heat": 3, "memory": 3, "idle": 4, "time": 15, "node": 0.2}
     (kind,) = rng.choices(list(kinds), list(kinds.values()))
     if kind == "fit" and state.running:
         return _something_happens_to(rng.choice(list(state.running)), rng, at, state)
     if kind == "heat" or (not state.running and state.governors.thermal == "stop"):
         return ThermalChanged(at=at, level=rng.choice(HEAT))
+    if kind == "node":
+        # There is always a machine that could hold every one of the fits: this life is to finish them.
+        return resized(at, [(8, 2, 100), (4, 0, 30)][: rng.choice([1, 2])] + [(2, 1, 20)] * rng.choice([0, 1]))
     if kind == "memory" or not state.running:
         return MemoryChanged(at=at, level=rng.choice(MEMORY))
     return IdleMeasured(at=at, memory_bytes=rng.randint(0, 100)) if kind == "idle" else Tick(at=at)
@@ -274,10 +309,12 @@ def _something_happens_to(key, rng, at, state):
 def test_a_long_life_loses_nothing_does_nothing_twice_and_ends(number):
     rng = random.Random(number)
     state = State(_long_plan(number), Capacity(cores=8, slots=2, memory_bytes=100), settings=Settings(max_passed=8))
-    finished, starts = Counter(), Counter()
+    finished, starts, num_killed_for_room = Counter(), Counter(), 0
     event, steps = Tick(at=0.0), 0
     while state.num_unfinished:
-        starts.update(one.key for one in state.handle(event) if isinstance(one, Start))
+        orders = state.handle(event)
+        starts.update(one.key for one in orders if isinstance(one, Start))
+        num_killed_for_room += sum(isinstance(one, Kill) and one.reason == "room" for one in orders)
         finished.update([event.key] if isinstance(event, FitFinished) else [])
         if steps % 200 == 0:
             state.validate()
@@ -288,4 +325,4 @@ def test_a_long_life_loses_nothing_does_nothing_twice_and_ends(number):
     assert finished == Counter(state.done)
     assert len(state.done) + len(state.failed) + len(state.skipped) == 3000
     most = max(state.settings.max_tries, state.settings.oom_tries) + state.settings.max_yields
-    assert max(starts.values()) <= most
+    assert max(starts.values()) <= most + num_killed_for_room

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.schedule.policy import Policy
-from raytrain.schedule.simulate import lower_bounds, simulate
+from raytrain.schedule.simulate import lower_bounds, simulate, simulate_in_turn
 from raytrain.schedule.words import CannotFit, Capacity, Settings, Task
 
 
@@ -182,6 +182,19 @@ def test_the_slot_pays_for_every_process_that_it_gets():
     tasks = [_task(n, 10, "slot") for n in range(4)]
     done = simulate(tasks, _capacity(2), settings=Settings(recycle_after=2), starts=lambda _: 3.0)
     assert done.makespan_s == 46.0
+
+
+def test_sets_in_turn_wait_for_each_other_and_share_processes():
+    sets = [[_task("a", 10), _task("b", 4)], [], [_task("c", 5), _task("d", 20, "slot")]]
+    done = simulate_in_turn(sets, _capacity(2), starts=lambda _: 3.0)
+    ends = {placed.key: (placed.start_s, placed.end_s) for placed in done.timeline}
+    assert ends == {"a": (3.0, 13.0), "b": (3.0, 7.0), "c": (13.0, 18.0), "d": (16.0, 36.0)}
+    assert (done.makespan_s, done.lower_bound_s, done.bottleneck) == (36.0, 30.0, "slot")
+    assert done.utilisation == pytest.approx((14 + 25) / (2 * 36))
+
+
+def test_nothing_in_turn_takes_no_time():
+    assert simulate_in_turn([], _capacity(2)).makespan_s == simulate_in_turn([[]], _capacity(2)).makespan_s == 0.0
 
 
 def test_another_width_is_another_process():

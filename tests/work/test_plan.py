@@ -58,7 +58,7 @@ def test_a_fit_says_what_it_needs(plan: MakePlan, dataset: Dataset) -> None:
     found = plan("naive", "lightgbm_quantile", "lstm")
     for fit in found.fits:
         family = families.get(fit.spec.family)
-        assert (fit.engine, fit.lane) == (family.engine, family.lane)
+        assert (fit.engine, fit.lane) == (family.engine, "cores")
         assert fit.shape.rows == dataset.train_rows(fit.spec.fold, fit.spec.target).sum()
         assert fit.shape.features == 3
         params = family.params_type.model_validate_json(fit.spec.params)
@@ -70,11 +70,21 @@ def test_a_fit_says_what_it_needs(plan: MakePlan, dataset: Dataset) -> None:
         assert fit.prior.memory_bytes > fit.needs.memory_bytes
 
 
-def test_only_torch_goes_to_the_slots_device(dataset: Dataset, folds: list[Fold]) -> None:
+@pytest.mark.parametrize("devices", [{}, {"cnn1d": "cpu", "lstm": "mps", "naive": "mps", "mlp": "mps"}])
+def test_only_what_runs_on_an_accelerator_takes_the_slot(
+    dataset: Dataset, folds: list[Fold], devices: dict[str, Any]
+) -> None:
     target = TargetConfig(horizon=1, label="1d")
-    what = recipes("naive", "lstm", "mlp", targets=(target,), slot_device="mps")
-    devices = {fit.spec.family: fit.spec.device for fit in make_plan(dataset, folds, what).fits}
-    assert devices == {"naive": "cpu", "lstm": "mps", "mlp": "cpu"}
+    what = recipes("naive", "lstm", "cnn1d", "mlp", targets=(target,), slot_device="mps", devices=devices)
+    found = {fit.spec.family: (fit.spec.device, fit.lane) for fit in make_plan(dataset, folds, what).fits}
+    elsewhere, slot = ("cpu", "cores"), ("mps", "slot")
+    lstm, cnn1d = (slot, elsewhere) if devices else (elsewhere, slot)
+    assert found == {"naive": elsewhere, "lstm": lstm, "cnn1d": cnn1d, "mlp": elsewhere}
+
+
+def test_where_a_fit_runs_is_part_of_its_key(plan: MakePlan) -> None:
+    keys = [{fit.spec.key for fit in plan("cnn1d", slot_device=device).fits} for device in ("cpu", "mps")]
+    assert not keys[0] & keys[1]
 
 
 def test_the_key_knows_the_libraries(plan: MakePlan) -> None:
