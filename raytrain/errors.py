@@ -3,7 +3,9 @@
 RaytrainError
 ├── UserError          the person can mend it: bad config, bad data, unknown name. Exit code 4, no traceback.
 │   ├── ConfigError    a YAML file, an environment variable or a command-line option
-│   └── DataError      the table that was read
+│   ├── DataError      the table that was read
+│   ├── BundleRefused  a bundle that is not whole, or not for this version
+│   └── BundleInput    rows that a bundle cannot forecast from
 ├── StoreLocked        another run holds the store. Exit code 75.
 ├── FitError           one fit went wrong; the run goes on and the fit becomes a failed row
 │   ├── OutOfMemory    the fit may come back smaller

@@ -156,7 +156,7 @@ class Clients:
             from google.cloud import aiplatform_v1
         except ImportError:
             raise ConfigError(
-                "deploying to vertex needs google-cloud-aiplatform; install raytrain with the extra `vertex`"
+                "deploying to vertex needs google-cloud-aiplatform; install raytrain with the extra `gcp`"
             ) from None
         self._api: Any = aiplatform_v1
         self._options = {

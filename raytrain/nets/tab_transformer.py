@@ -40,7 +40,7 @@ class TabTransformerNet(nn.Module):
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """(B, outputs, levels), or (B, outputs, 1) logits."""
-        question_B1H = self.question_H.expand(len(x_BF), 1, -1)
+        question_B1H = self.question_H.expand(x_BF.shape[0], 1, -1)
         tokens_BFH = torch.cat([self.tokens(x_BF), question_B1H], dim=1)
         predicted: Tensor = self.head(self.encoder(tokens_BFH))
         return predicted

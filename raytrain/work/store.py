@@ -105,7 +105,9 @@ class ResultStore:
 
     def sweep(self) -> int:
         """Remove what killed writers left behind, and what nobody has used for a week; returns how many."""
-        stale = [path for place in ("fits/*", "prepared", "models/*") for path in self.root.glob(f"{place}/.*")]
+        stale = [
+            path for place in ("fits/*", "prepared", "models/*", "bundles") for path in self.root.glob(f"{place}/.*")
+        ]
         gone = [path for path in stale if is_abandoned(path)]
         used = [path for place in _SWEPT for path in self.root.glob(f"{place}/[!.]*")]
         gone += [path for path in used if _is_old(path)]
