@@ -61,8 +61,8 @@ def main() -> None:
     text = "\n".join(
         [
             f"# Searching {family} for {target} on the demo, {datetime.date.today()}",
-            f"Machine: {machine.name} ({machine.pcores} cores). {trials} trials, {num_folds} folds searched; seeds of the",
-            f"search {', '.join(map(str, SEEDS))}. With ASHA {less}, over all seeds.",
+            f"Machine: {machine.name} ({machine.pcores} cores). {trials} trials, {num_folds} folds searched, by",
+            f"searches of the seeds {', '.join(map(str, SEEDS))}. With ASHA {less}, over all of them.",
             "",
             "| figure | ASHA | no pruning |",
             "|---|---|---|",
@@ -76,7 +76,7 @@ def main() -> None:
     path.write_text(text)
 
 
-_LESS = {"fits": "fits", "cpu_s": "CPU seconds", "seconds": "seconds of the whole commands"}
+_LESS = {"fits": "fits", "cpu_s": "CPU seconds"}
 
 
 def _less(both: list[list[dict[str, Any]]], name: str) -> float:

@@ -22,6 +22,7 @@ from raytrain.features.targets import TargetConfig
 from raytrain.features.weights import WeightsConfig
 from raytrain.folds import FoldsConfig
 from raytrain.tracking.config import TrackingConfig
+from raytrain.tuning.config import TuneConfig
 from raytrain.tuning.tuned import tuned_params
 from raytrain.work.plan import Mode, Recipes
 from raytrain.work.presets import ADAPTIVE, choose_preset, lay_under, next_time, preset_file
@@ -85,6 +86,8 @@ class RunConfig(Settings):
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     correlations: CorrelationsConfig | None = None
     """What the report shows of how columns move together."""
+    tune: TuneConfig = TuneConfig()
+    """How `raytrain.jobs.tune` searches."""
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
 

@@ -32,7 +32,6 @@ class TuneJob(RunConfig):
     """The family whose parameters are searched."""
     target: str
     """The target that they are searched for, by name: `return_1w`."""
-    tune: TuneConfig = TuneConfig()
     trials: int | None = Field(None, ge=1)
     """Short for `tune.trials`."""
     budget: Budget | None = None

@@ -25,6 +25,7 @@ from raytrain.work.store import ResultStore
 PIECE_BYTES = 8 * 2**20
 """Most that is sent at a time: what Ray carries between nodes passes through a small object store."""
 
+ABANDONED_S = 3600.0
 _PREPARED, _FITS, _MODELS, _INCOMING = "prepared", "fits", "models", "incoming"
 _AGE_S = 7 * 86_400
 
@@ -61,12 +62,15 @@ class StoreDepot:
     """The depot of a store, on the driver's node.
 
     Args:
-        root: the store, which the caller has locked: parcels that a former run left open are dropped.
+        root: the store. Parcels that nobody has written to for an hour are dropped: their run is gone, while a search
+            beside a run may have some on the way.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        shutil.rmtree(root / _INCOMING, ignore_errors=True)
+        for parcel in (root / _INCOMING).glob("*"):
+            if time.time() - parcel.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(parcel, ignore_errors=True)
         (root / "inflight").mkdir(parents=True, exist_ok=True)
 
     def names(self, prefix: str) -> list[str]:

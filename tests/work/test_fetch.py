@@ -204,10 +204,14 @@ def test_nothing_but_results_data_and_models_is_given(wire: Wire, name: str) -> 
         wire.keep("parcel", name, {})
 
 
-def test_parcels_that_a_former_run_left_open_are_dropped(wire: Wire, driver: ResultStore) -> None:
-    wire.write("p1", "result.json", 0, b"half")
+def test_parcels_that_a_former_run_left_open_are_dropped_and_those_on_the_way_are_not(
+    wire: Wire, driver: ResultStore, age: Callable[[Path], None]
+) -> None:
+    for parcel in ("old", "new"):
+        wire.write(parcel, "result.json", 0, b"half")
+    age(driver.root / "incoming" / "old")
     StoreDepot(driver.root)
-    assert not (driver.root / "incoming").exists()
+    assert [path.name for path in (driver.root / "incoming").iterdir()] == ["new"]
 
 
 def test_what_nobody_used_for_a_week_leaves_the_node(
