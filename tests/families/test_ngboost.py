@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from raytrain.engines.base import FitContext
+from raytrain.engines.native import skops_io
 from raytrain.errors import StoreCorrupt
 from raytrain.families.ngboost import NGBoost, NGBoostParams
 
@@ -57,7 +58,7 @@ def test_rounds_end_where_the_kept_loss_was_lowest(make_data) -> None:
 
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_a_file_with_another_class_inside_is_refused(make_data, tmp_path: Path, task) -> None:
-    from skops import io
+    io = skops_io()
 
     data = make_data()
     data = make_data(y=data.y[:, 0] > 0) if task == "binary" else data
