@@ -46,6 +46,8 @@ class Run:
     """CPU seconds of all fits that ran, the import of their engines included."""
     newest_cpu_s: float
     """Of these, what the forecast of the newest rows took, which is trained on all rows."""
+    starts_cpu_s: float
+    """Of these, what the first fits of the processes took, which load an engine each."""
     trained: int
     forecast: int
     """Fits whose model was kept, so that only the forecast was made."""
@@ -69,11 +71,13 @@ def run(store: Path, day: str, families: list[str]) -> Run:
     latest = store / "latest"
     fits = pl.read_parquet(latest / "fits.parquet")
     ran = fits.filter(pl.col("status") == "ok")
-    reused = sum(bool(ResultStore(store).result(key)["reused_model"]) for key in ran["key"])
+    results = [ResultStore(store).result(key) for key in ran["key"]]
+    reused = sum(result["reused_model"] for result in results)
     return Run(
         wall_s=wall_s,
         fits_cpu_s=json.loads((latest / "summary.json").read_text())["cpu_s"],
         newest_cpu_s=ran.filter(pl.col("fold") == "latest")["cpu_s"].sum(),
+        starts_cpu_s=sum(result["spent"]["cpu_s"] for result in results if result["starts_process"]),
         trained=ran.height - reused,
         forecast=reused,
         found=fits.height - ran.height,
@@ -108,13 +112,14 @@ Machine: {machine.name} ({machine.pcores} cores). Runs: {len(first)}. Whole comm
 {len(families)} families x {len(TARGETS)} targets x {NUM_FOLDS} yearly folds on two series, the newest fold open.
 The slot's device is {machine.slot}.
 
-| run | fits trained | only forecast | found | CPU s of the fits | of that for the newest rows | s of the command |
-|---|---|---|---|---|---|---|
+| run | fits trained | only forecast | found | CPU s of the fits | for the newest rows | first of a process | s in all |
+|---|---|---|---|---|---|---|---|
 """
     rows = ""
     for way, done in ways.items():
         counts = " | ".join(str(number) for number in (done[-1].trained, done[-1].forecast, done[-1].found))
-        told = (_spread([getattr(one, what) for one in done]) for what in ("fits_cpu_s", "newest_cpu_s", "wall_s"))
+        shown = ("fits_cpu_s", "newest_cpu_s", "starts_cpu_s", "wall_s")
+        told = (_spread([getattr(one, what) for one in done]) for what in shown)
         rows += f"| {way} | {counts} | {' | '.join(told)} |\n"
     shares = [_share(ways, what) for what in ("fits_cpu_s", "wall_s")]
     return f"""{head}{rows}
@@ -124,8 +129,11 @@ The slot's device is {machine.slot}.
 | the whole command | {100 * shares[1]:.1f} % | {100 * TARGET_SHARE:.0f} % |
 
 What trains on the second day: the best family of each target on all rows, which have become more, and the ensembles,
-whose members have forecast more. CPU seconds hold the import of each engine that has something to forecast. The whole
-command holds what does not depend on the number of fits: reading and checking the data, Ray's start, scores, report.
+whose members have forecast more; blocks that are still open are only forecast, by the models of the first day. The
+first fit of a process loads its engine, and takes most of the second day's CPU time: one process for each engine that
+has something to forecast, and one more for the newest rows where that is a net. The whole command holds what does not
+depend on the number of fits: reading and checking the data, Ray's start, scores, report. So the shares fall as the
+first day grows.
 The forecasts of the second day equal those of the run from nothing to the bit.
 """
 

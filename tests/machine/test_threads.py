@@ -10,6 +10,7 @@ from raytrain.machine.threads import apply_to_environ, thread_caps
 def test_every_library_is_capped():
     caps = thread_caps(3)
     assert caps.pop("TF_NUM_INTEROP_THREADS") == "1"
+    assert caps.pop("GOMP_SPINCOUNT") == "1000"
     assert set(caps) == {
         "OMP_NUM_THREADS",
         "MKL_NUM_THREADS",
