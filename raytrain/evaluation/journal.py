@@ -105,7 +105,7 @@ class Standing:
     versions: dict[str, Entry] = field(default_factory=dict)
     """Key -> the entry that promoted it last, or else brought it; numbered 1, 2, 3, ... in this order."""
     champions: list[str] = field(default_factory=list)
-    """Keys, the present champion last; a rollback takes one off."""
+    """Keys, one for each recipe that took over, of its newest fit; the present one last. A rollback takes one off."""
     challenger: str | None = None
     barred: set[str] = field(default_factory=set)
     """Recipes that a person has left: no run promotes them until a person names a version of them."""
@@ -119,6 +119,10 @@ class Standing:
         """1 for the first version of the target."""
         return list(self.versions).index(key) + 1
 
+    def _is_champion_again(self, new: Version) -> bool:
+        """Whether it is the recipe in production, fitted again: a rollback leaves the recipe, not yesterday's fit."""
+        return self.champion is not None and self.versions[self.champion].version.recipe == new.recipe
+
     def add(self, entry: Entry) -> None:
         """Take in the next entry of the target."""
         new = entry.version
@@ -131,10 +135,11 @@ class Standing:
             self.barred.add(self.versions[self.champion].version.recipe)
         if entry.action == "rollback":
             self.champions.pop()
+        elif entry.action == "promote" and self._is_champion_again(new):
+            self.champions[-1] = new.key
         elif self.champion != new.key:
             self.champions.append(new.key)
-        if entry.action != "rollback":
-            self.barred.discard(new.recipe)
+        self.barred.discard(new.recipe)
         if self.challenger == new.key:
             self.challenger = None
 

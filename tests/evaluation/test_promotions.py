@@ -204,16 +204,33 @@ def test_another_recipe_may_take_over_where_one_was_left(desk: Desk) -> None:
     assert desk.challenger() == "net"
 
 
-def test_a_recipe_whose_newest_fit_was_rolled_back_is_not_fitted_into_production_again(desk: Desk) -> None:
-    """The data of that day may have been wrong: the next day's fit is of the same recipe."""
+def test_a_rollback_leaves_the_recipe_and_not_only_its_newest_fit(desk: Desk) -> None:
+    """Every run fits the champion anew, so that an older fit of the same recipe would forecast nothing."""
+    desk.run({"net": "PROMOTE"}, refits={"net": Refit(fit="n1")})
     for key in ("k1", "k2"):
         desk.run({"tree": "PROMOTE"}, refits={"tree": Refit(fit=key)})
     desk.roll_back()
+    assert (desk.champion().family, desk.champion().fit) == ("net", "n1")
     assert len(desk.run({"tree": "PROMOTE"}, refits={"tree": Refit(fit="k3")}).notes) == 1
-    assert desk.champion().fit == "k1"
+    assert desk.champion().fit == "n1"
     assert promote_to(desk.store, "2") is not None
     desk.run({"tree": "PROMOTE"}, refits={"tree": Refit(fit="k3")})
     assert desk.champion().fit == "k3"
+
+
+def test_a_recipe_that_comes_back_by_a_rollback_is_fitted_anew_again(desk: Desk) -> None:
+    desk.run({"tree": "PROMOTE", "net": "HOLD"}, refits={"tree": Refit(fit="k1")})
+    assert promote_to(desk.store, "2") is not None
+    desk.roll_back()
+    assert desk.run({"tree": "PROMOTE"}, refits={"tree": Refit(fit="k2")}).notes == ()
+    assert desk.champion().fit == "k2"
+
+
+def test_a_recipe_alone_has_nothing_to_be_rolled_back_to_however_often_it_was_fitted(desk: Desk) -> None:
+    for key in ("k1", "k2"):
+        desk.run({"tree": "PROMOTE"}, refits={"tree": Refit(fit=key)})
+    with pytest.raises(CannotPromote, match="needs a champion before the present one"):
+        desk.roll_back()
 
 
 def test_naming_the_champion_changes_nothing(desk: Desk) -> None:
