@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,6 +162,16 @@ def start_depot(store: Path) -> Any:
     return depot
 
 
+def _answer(call: Any) -> Any:
+    """What a call gives, waited for in a thread beside.
+
+    A task that waits in its own thread gives its core away meanwhile, and when it goes on nobody gives one back: a
+    stranger's task and ours would share it.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        return beside.submit(ray.get, call, timeout=_CALL_S).result()
+
+
 def _depot_name() -> str:
     return f"depot of job {ray.get_runtime_context().get_job_id()}"
 
@@ -185,7 +196,7 @@ class _RemoteDepot:
         self._actor = actor
 
     def _call(self, name: str, *given: Any) -> Any:
-        return ray.get(getattr(self._actor, name).remote(*given), timeout=_CALL_S)
+        return _answer(getattr(self._actor, name).remote(*given))
 
     def names(self, prefix: str) -> list[str]:
         return list(self._call("names", prefix))
@@ -221,7 +232,7 @@ def node_store(store: Path) -> NodeStore | None:
         actor = ray.get_actor(_depot_name(), NAMESPACE)
     except ValueError:
         return None  # a cluster of one machine has no depot
-    node, sign = ray.get(actor.about.remote(), timeout=_CALL_S)
+    node, sign = _answer(actor.about.remote())
     if node == ray.get_runtime_context().get_node_id() or (NODE_ROOT not in os.environ and _is_signed(store, sign)):
         return None
     root = Path(os.environ.get(NODE_ROOT, Path.home() / ".cache" / "raytrain"))

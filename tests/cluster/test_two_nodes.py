@@ -83,8 +83,8 @@ def test_a_lost_node_costs_only_the_fits_in_flight(
     summary: Callable[[], dict[str, Any]],
 ) -> None:
     store = tmp_path / "store"
-    options = [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "2500"]
-    options += ["--params.lightgbm.early_stopping_rounds", "2500"]
+    options = [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "25000"]
+    options += ["--params.lightgbm.early_stopping_rounds", "25000"]
     with start_daily(options, **on_both) as process:
         machines.until(lambda: len(list(store.glob("fits/*/[!.]*"))) >= 4 and machines.on_second(store), "no fit")
         lost = machines.on_second(store)

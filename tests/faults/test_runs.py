@@ -246,7 +246,7 @@ def test_a_worker_that_stands_still_is_killed_and_the_others_finish(
     summary: Callable[[], dict[str, Any]],
 ) -> None:
     options = [*tiny, "--families", "naive,lightgbm", "--folds.num_folds", "1", "--cluster.timeout_s", "40"]
-    options += ["--params.lightgbm.num_rounds", "2000", "--params.lightgbm.early_stopping_rounds", "2000"]
+    options += ["--params.lightgbm.num_rounds", "10000", "--params.lightgbm.early_stopping_rounds", "10000"]
     with start_daily(options) as process:
         pid = min(wait_for(lambda: _training(store), process))
         # A stopped process heeds nothing but SIGKILL, like a hang in native code.

@@ -63,7 +63,7 @@ def test_a_batch_is_measured_in_a_process_that_is_gone_afterwards(probe: Probe, 
     assert (one.batch_size, one.status, one.cause) == (16, "ok", "")
     assert one.samples_per_s and one.peak_memory_bytes and one.memory_bytes == 2**33
     assert ray_left() == {}
-    assert psutil.Process().num_fds() == open_files
+    assert psutil.Process().num_fds() <= open_files
 
 
 def test_a_batch_that_does_not_fit_is_told_in_torchs_own_words(probe: Probe, ray_left: Left) -> None:
