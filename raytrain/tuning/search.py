@@ -195,14 +195,16 @@ class _Search:
 
     def _run_config(self) -> Any:
         from ray import tune
+        from ray.tune.logger import JsonLoggerCallback
 
         from raytrain.tuning.tune_parts import Teller, Until
 
         problem, config = self.problem, self.config
-        callbacks = []
+        # Of this logger's files `ResultGrid.get_dataframe` is made.
+        callbacks: list[Any] = [JsonLoggerCallback()]
         if self.watch is not None:
             progress = _progress(problem, config, self.study)
-            callbacks = [Teller(progress, self.watch, len(problem.search), problem.metric, problem.mode)]
+            callbacks.append(Teller(progress, self.watch, len(problem.search), problem.metric, problem.mode))
         return tune.RunConfig(
             name=datetime.now().strftime("%Y%m%d-%H%M%S-%f"),
             storage_path=str(problem.folder / "tune"),

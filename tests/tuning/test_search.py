@@ -141,6 +141,7 @@ def test_a_search_that_is_asked_again_goes_on_and_fits_nothing_twice(
     hunt: Callable[..., tuple[Problem, Searched]],
 ) -> None:
     problem, first = hunt(trials=4, pruning=False)
+    assert first.grid is not None and len(first.grid.get_dataframe()) == 4
     results = {path: path.stat().st_mtime_ns for path in problem.store.glob("fits/*/*/result.json")}
     _, same = hunt(trials=4, pruning=False)
     assert same.tried == first.tried
