@@ -1,5 +1,6 @@
 """From raw rows to forecasts, with nothing but a bundle."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -114,13 +115,13 @@ def _load(bundle: Bundle, runtime: Runtime) -> Model:
     if bundle.form == "fit":
         return load_graphs(bundle) if runtime == "onnx" else _native(bundle)
     members: list[Model] = []
-    try:
-        members += [_member(bundle, member, runtime) for member in bundle.members]
-        return Seeds(members) if bundle.form == "seeds" else Mixture.load(bundle, members)
-    except BaseException:
-        for member in members:
-            member.close()
-        raise
+    with ExitStack() as loaded:
+        for member in bundle.members:
+            members.append(_member(bundle, member, runtime))
+            loaded.callback(members[-1].close)
+        whole = Seeds(members) if bundle.form == "seeds" else Mixture.load(bundle, members)
+        loaded.pop_all()
+    return whole
 
 
 def _native(bundle: Bundle) -> Model:

@@ -29,9 +29,8 @@ def collect(
     for target in targets:
         fits = [_of_fit(spec, target.name, store) for spec in by_target.get(target.name, [])]
         if fits:
-            outcomes = _outcomes(frame, target)
             rows = pl.concat(fits, how="diagonal")
-            tables.append(rows.join(outcomes, on=[SERIES, DATE], how="left", maintain_order="left"))
+            tables.append(rows.join(outcomes(frame, target), on=[SERIES, DATE], how="left", maintain_order="left"))
     return pl.concat(tables, how="diagonal") if tables else pl.DataFrame()
 
 
@@ -47,7 +46,8 @@ def _of_fit(spec: FitSpec, target: str, store: ResultStore) -> pl.DataFrame:
     )
 
 
-def _outcomes(frame: Frame, target: TargetConfig) -> pl.DataFrame:
+def outcomes(frame: Frame, target: TargetConfig) -> pl.DataFrame:
+    """What happened after each row of a frame, and what the target is called; null while it is not known."""
     labels = build_target(frame, target)
     return frame.table.select(
         SERIES,

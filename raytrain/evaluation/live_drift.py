@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from raytrain.evaluation.config import EvaluationConfig
 from raytrain.evaluation.measures import row_measures
 from raytrain.evaluation.pairs import NAIVE, Pair
 from raytrain.evaluation.scores import table
-from raytrain.evaluation.significance import MIN_BLOCKS
+from raytrain.evaluation.significance import MIN_BLOCKS, expanded_tail
 from raytrain.metrics import Floats
 
 SCHEMA = {
@@ -134,7 +133,7 @@ def usual_range(values: Floats, num_dates: int, horizon: int, tail: float, *, se
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     stretch, whole = (_resampled_means(values, size, block, rng) for size in (num_dates, len(values)))
-    tail = _widened(tail, num_blocks)
+    tail = expanded_tail(tail, num_blocks)
     low, high = np.quantile(values.mean() + stretch - whole, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -149,13 +148,6 @@ def _resampled_means(values: Floats, size: int, block: int, rng: np.random.Gener
     starts = rng.integers(0, len(values), (_SAMPLES, per_sample))
     means: Floats = (running[starts + lengths] - running[starts]).sum(axis=1) / size
     return means
-
-
-def _widened(tail: float, num_blocks: float) -> float:
-    """The percentile that makes a bootstrap range as wide as Student's t with one degree of freedom less."""
-    from scipy.special import stdtrit
-
-    return NormalDist().cdf(float(np.sqrt(num_blocks / (num_blocks - 1)) * stdtrit(num_blocks - 1, tail)))
 
 
 def warnings(drift: pl.DataFrame, confidence: float) -> Sequence[str]:

@@ -11,7 +11,8 @@ import polars as pl
 from pydantic import ValidationError
 
 from raytrain.data.frame import DATE, SERIES, Frame
-from raytrain.features.targets import TargetConfig, build_target
+from raytrain.evaluation.collect import outcomes
+from raytrain.features.targets import TargetConfig
 
 FORECAST = "forecast.parquet"
 SUMMARY = "summary.json"
@@ -80,18 +81,8 @@ def _of_run(summary: Path, targets: Sequence[TargetConfig]) -> pl.DataFrame:
 
 
 def _outcomes(frame: Frame, target: TargetConfig) -> pl.DataFrame:
-    labels = build_target(frame, target)
-    return frame.table.select(
-        SERIES,
-        DATE,
-        pl.lit(target.name).alias("target"),
-        pl.lit(target.kind).alias("kind"),
-        pl.lit(target.method).alias("method"),
-        pl.col(frame.price).alias("close"),
-        labels["y"].alias("actual"),
-        labels["label_date"],
-        labels["price_ahead"].alias("price_actual"),
-    )
+    # Label and horizon are the forecast's own.
+    return outcomes(frame, target).drop("label", "horizon").with_columns(target=pl.lit(target.name))
 
 
 def _is_revised() -> pl.Expr:

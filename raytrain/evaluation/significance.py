@@ -56,7 +56,7 @@ def skill_interval(
     if not resampled.all():
         return float("nan"), float("nan")
     skills = 1 - _block_sums(sums, starts, ends) / resampled
-    tail = _expanded_tail((1 - level) / 2, num_blocks)
+    tail = expanded_tail((1 - level) / 2, num_blocks)
     low, high = np.quantile(skills, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -85,7 +85,7 @@ def _block_sums(values: Floats, starts: NDArray[np.int64], ends: NDArray[np.int6
     return total
 
 
-def _expanded_tail(tail: float, num_blocks: float) -> float:
+def expanded_tail(tail: float, num_blocks: float) -> float:
     """The percentile that makes a bootstrap interval as wide as Student's t with one degree of freedom less."""
     from scipy.special import stdtrit
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -19,6 +18,7 @@ from raytrain.engines.process import ENGINE_BYTES, KerasBackend
 from raytrain.errors import ConfigError
 from raytrain.machine.profile import GIB
 from raytrain.tuning.batch_process import run_probe
+from raytrain.tuning.claims import this_node
 from raytrain.work.batch_search import BatchSearch, BatchSearchConfig, Measured, largest_batch
 from raytrain.work.plan import PlannedFit
 from raytrain.work.probe import Probe
@@ -167,14 +167,8 @@ def _trial(question: Question) -> Callable[[dict[str, Any]], None]:
 def _claim(cluster: Cluster, fit: PlannedFit) -> Any:
     """What a fit of the family would hold, on this machine."""
     claim = cluster.claim(fit.needs.max_threads, 0, slot=fit.lane == "slot")
-    named = {"CPU": claim["num_cpus"], "GPU": claim.get("num_gpus", 0), **claim["resources"], _this_machine(): _HERE}
+    named = {"CPU": claim["num_cpus"], "GPU": claim.get("num_gpus", 0), **claim["resources"], this_node(): _HERE}
     return tune.PlacementGroupFactory([{name: amount for name, amount in named.items() if amount}])
-
-
-def _this_machine() -> str:
-    me = ray.get_runtime_context().get_node_id()
-    resources = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == me)
-    return str(next(name for name in resources if name.startswith("node:") and "internal" not in name))
 
 
 def _quiet_tune() -> None:

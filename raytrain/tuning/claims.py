@@ -64,7 +64,7 @@ def factory(problem: Problem, cluster: Cluster, threads: int = 1) -> Any:
             f"a trial of {problem.family} needs {threads} core(s) and {problem.memory_bytes / GIB:.2f} GiB on one "
             "machine of the cluster, none has as much; narrow tune.space, or use a larger machine"
         )
-    return PlacementGroupFactory([{_this_node(): _HERE}, _bundle(claim)], strategy="PACK")
+    return PlacementGroupFactory([{this_node(): _HERE}, _bundle(claim)], strategy="PACK")
 
 
 def num_at_once(problem: Problem, cluster: Cluster, threads: int = 1) -> int:
@@ -83,7 +83,8 @@ def _bundle(claim: Mapping[str, Any]) -> dict[str, float]:
     return {name: number for name, number in (named | claim["resources"]).items() if number}
 
 
-def _this_node() -> str:
+def this_node() -> str:
+    """The resource that only the machine of this process has."""
     me = ray.get_runtime_context().get_node_id()
     (node,) = [node for node in ray.nodes() if node["NodeID"] == me]
     return str(next(name for name in node["Resources"] if name.startswith("node:") and "internal" not in name))
