@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def measure(made: Any, name: str, given: dict[str, Any], rows: int, features: in
         label_date=date + made.DAY,
         series=path.series[chosen],
     )
+    importlib.import_module("scipy.linalg")
+    time.sleep(0.3)  # the threads of a library that was just loaded spin for a while before they sleep
     before = thread_seconds()
     family(params).fit(data, made.context(threads=1))
     # TensorFlow computes in a pool while the thread that called it waits: the two take turns.
