@@ -11,6 +11,7 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import dated
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -119,10 +120,7 @@ max) of 3 after one to warm up; pandas, on the one core that it uses: `left.roll
 |---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 """
-    print(text)
-    path = Path(__file__).parent / "results" / f"{machine.name}-{datetime.date.today()}-correlations.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    dated.write("correlations", text)
 
 
 if __name__ == "__main__":

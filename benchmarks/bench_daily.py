@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import dated
+
 from raytrain.machine.detect import detect
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +54,7 @@ The slot is emulated on a CPU core: no accelerator here.
 | second run, every fit stored | {_spread(second)} s |
 | second run / first run | {statistics.median(second) / statistics.median(first):.2f} |
 """
-    print(text)
-    path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-daily.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    dated.write("daily", text)
 
 
 def _spread(values: list[float]) -> str:

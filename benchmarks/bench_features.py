@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dated
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -213,10 +214,7 @@ preprocessed on the way out; memory of all workers together, in tables.
 |---|---|---|
 {chr(10).join(windows)}
 """
-    print(text)
-    path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-features.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    dated.write("features", text)
 
 
 def _spread(values: list[float]) -> str:

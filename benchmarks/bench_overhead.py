@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import dated
 import numpy as np
 import polars as pl
 import psutil
@@ -170,10 +171,10 @@ Machine: {machine.name} ({machine.pcores} cores). Runs: {runs}. Medians, with (m
 | from one fit's end to the next's, a core beside another | {_spread(wall)} ms | |
 | first fit running after the command | {_spread(first)} s | {FIRST_FIT_S:.0f} s |
 {_memory(table, workers)}"""
-    print(text)
-    if not short:
-        path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-overhead.md"
-        path.write_text(text)
+    if short:
+        print(text)
+    else:
+        dated.write("overhead", text)
 
 
 def _memory(table: int, workers: list[Mapped]) -> str:

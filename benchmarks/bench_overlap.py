@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import dated
 import numpy as np
 import polars as pl
 
@@ -160,7 +161,7 @@ def main() -> None:
     for name, default in {"repeats": 3, "slot-fits": 20, "seeds": 3, "rounds": 100}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--slot-s", type=float, default=2.0, help="seconds that each fit waits in the slot")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--out", type=Path, default=dated.RESULTS)
     options = parser.parse_args()
     machine = detect()
     taken: dict[Mode, list[Measured]] = {"overlapped": [], "two-stage": []}
@@ -180,9 +181,7 @@ def main() -> None:
                     print(f"{mode}: {taken[mode][-1].seconds:.1f} s", flush=True)
             capacity = Capacity(cores=cluster.cores, slots=cluster.slots, memory_bytes=cluster.memory_bytes)
     text = report(taken, capacity, options)
-    print(text)
-    options.out.mkdir(exist_ok=True)
-    (options.out / f"{machine.name}-{datetime.date.today()}-overlap.md").write_text(text)
+    dated.write("overlap", text, options.out)
 
 
 def report(taken: dict[Mode, list[Measured]], capacity: Capacity, options: argparse.Namespace) -> str:

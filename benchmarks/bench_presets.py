@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import dated
 import numpy as np
 
 from raytrain.config import load
@@ -111,8 +112,7 @@ def main() -> None:
         *table(measured),
     ]
     text = "\n".join(lines) + "\n"
-    print(text)
-    (ROOT / "benchmarks" / "results" / f"{machine}-{today}-presets.md").write_text(text)
+    dated.write("presets", text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import dated
+
 from raytrain.machine.detect import detect
 from raytrain.schedule.simulate import simulate
 from raytrain.schedule.state import State
@@ -130,8 +132,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if most_fits >= FITS[-1]:
-        name = f"{detect().name}-{datetime.date.today()}-schedule.md"
-        (ROOT / "benchmarks" / "results" / name).write_text("\n".join(lines) + "\n")
+        dated.write("schedule", "\n".join(lines) + "\n", show=False)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import dated
 import polars as pl
 
 from raytrain.machine.detect import detect
@@ -99,10 +100,10 @@ def main() -> None:
         assert second.predictions.equals(fresh.predictions), "the second day must forecast what a run from nothing does"
         assert second.newest.equals(fresh.newest)
     text = _text(ways, families)
-    print(text)
     if families is FAMILIES:
-        path = ROOT / "benchmarks" / "results" / f"{detect().name}-{datetime.date.today()}-second-day.md"
-        path.write_text(text)
+        dated.write("second-day", text)
+    else:
+        print(text)
 
 
 def _text(ways: dict[str, list[Run]], families: list[str]) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import dated
 import numpy as np
 import polars as pl
 
@@ -169,8 +170,7 @@ def main() -> None:
         *ratios,
     ]
     text = "\n".join(lines) + "\n"
-    print(text)
-    (ROOT / "benchmarks" / "results" / f"{machine}-{today}-service.md").write_text(text)
+    dated.write("service", text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 python benchmarks/bench_skill.py DATA_FOLDER [--families har gjr ...] [--folds 10] [--store DIR]
 python benchmarks/bench_skill.py DATA_FOLDER --nets [--folds 2 --span 5y] [--budget-s 300]
+python benchmarks/bench_skill.py DATA_FOLDER --families cnn_gru patchtst tft --datasets "ZL days" --label heavy-nets ...
 
 DATA_FOLDER holds zl/zl_daily.parquet, spy/spy_daily.parquet and panel/equities_daily_1998_2018.parquet. A store that is
 kept answers a second call with the fits that it has.
@@ -16,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dated
 import numpy as np
 import polars as pl
 import yaml
 
 from raytrain import families
 from raytrain.data.frame import DATE, SERIES, Frame
-from raytrain.evaluation.collect import collect
-from raytrain.evaluation.significance import skill_interval
+from raytrain.evaluation.scoring.collect import collect
+from raytrain.evaluation.scoring.significance import skill_interval
 from raytrain.features.targets import TargetConfig, build_target
 from raytrain.machine.detect import detect
 from raytrain.pipeline import Watcher, prepare, train
@@ -240,6 +242,8 @@ def main() -> None:
         work, names = Path(name), list(dict.fromkeys(["naive", "har", *wanted]))
         parts, failed = [], []
         for dataset, what in datasets(options.folder, work).items():
+            if options.datasets and dataset not in options.datasets:
+                continue
             print(f"{dataset} ...", file=sys.stderr)
             config = run_config(what, names, options, options.store or work / "store")
             judged, failures = forecasts(config)
@@ -268,10 +272,8 @@ by block bootstrap over dates; series count by their number of rows. Parameters 
 
 Fits that failed, whose rows are missing above: {chr(10).join(["", *failed]) if failed else "none."}
 """
-    print(text)
-    path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-skill{'-nets' * options.nets}.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    label = f"-{options.label}" if options.label else "-nets" * options.nets
+    dated.write(f"skill{label}", text)
 
 
 def _options() -> argparse.Namespace:
@@ -282,6 +284,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--span", default="1y", help="length of a fold's test block")
     parser.add_argument("--budget-s", type=float, default=None, help="seconds that a fit may take")
+    parser.add_argument("--datasets", nargs="+", default=(), help="of them only these, as `ZL days`")
+    parser.add_argument("--label", default="", help="ends the name of the file that is written")
     parser.add_argument("--store", type=Path, default=None)
     return parser.parse_args()
 

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dated
+
 from raytrain.machine.detect import detect
 
 ROOT = Path(__file__).parents[1]
@@ -70,10 +72,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    path = ROOT / "benchmarks" / "results" / f"{machine.name}-{datetime.date.today()}-tune.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    dated.write("tune", text)
 
 
 _LESS = {"fits": "fits", "cpu_s": "CPU seconds"}

@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import dated
 import numpy as np
 import polars as pl
 
@@ -438,15 +439,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=sorted(WAYS.values()))
     parser.add_argument("--default-threads", action="store_true", help="also joblib with oversubscribed cores: minutes")
     parser.add_argument("--no-scaling", action="store_true")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--out", type=Path, default=dated.RESULTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         prepare(Path(place), options)
         text = report(Path(place), options)
-    print(text)
-    options.out.mkdir(exist_ok=True)
     often = f"-x{options.seeds}" if options.seeds > 1 else ""
-    (options.out / f"{detect().name}-{datetime.date.today()}-walk-forward{often}.md").write_text(text)
+    dated.write(f"walk-forward{often}", text, options.out)
 
 
 if __name__ == "__main__":

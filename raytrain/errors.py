@@ -13,7 +13,8 @@ RaytrainError
 └── StoreCorrupt       a stored file does not match its checksum
 
 `jobs/` catches UserError and StoreLocked and turns them into exit codes; the worker catches everything that a fit
-raises and turns it into a failed row. Nobody else catches `Exception`.
+raises and turns it into a failed row. Beside them `Exception` is caught only in the processes of probes and trials, and
+around `ray.init`, which raises that very type when it is late.
 """
 
 from collections.abc import Iterable

@@ -15,7 +15,7 @@ from raytrain.data import DataConfig
 from raytrain.data.diagnostics import DiagnosticsConfig
 from raytrain.engines.base import Device
 from raytrain.evaluation.config import EvaluationConfig
-from raytrain.evaluation.gates_config import GatesConfig
+from raytrain.evaluation.gates.config import GatesConfig
 from raytrain.features.build import FeaturesConfig
 from raytrain.features.correlations.config import CorrelationsConfig
 from raytrain.features.targets import TargetConfig
@@ -89,6 +89,8 @@ class RunConfig(Settings):
     tune: TuneConfig = TuneConfig()
     """How `raytrain.jobs.tune` searches."""
     cluster: ClusterConfig = ClusterConfig()
+    keep_bundles: int = Field(10, ge=1)
+    """Newest runs whose bundles stay in the store; those to which promotions can come back always do."""
     tracking: TrackingConfig = TrackingConfig()
 
     @classmethod

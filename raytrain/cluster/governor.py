@@ -9,6 +9,7 @@ import psutil
 import ray
 from ray.util import placement_group, remove_placement_group
 
+from raytrain.cluster.places import Word
 from raytrain.cluster.senses import Senses
 from raytrain.schedule.words import Event, FitBegan, FitMeasured, IdleMeasured, MemoryChanged, ThermalChanged
 from raytrain.work import inflight
@@ -33,7 +34,7 @@ class Governor:
     def __init__(self, senses: Senses, store: Path) -> None:
         self._senses, self._store = senses, store
         self._governs = _is_the_cluster()
-        self._tokens = Tokens()
+        self._tokens = Tokens(Word(store))
         self._workers = Workers()
         self._begun: set[str] = set()
         self._taken_bytes: dict[str, int] = {}
@@ -55,6 +56,7 @@ class Governor:
         if self._governs:
             yield from self._look_at_memory(now, keys)
             yield from self._look_at_heat(now)
+            self._tokens.keep_on()
 
     def ended(self, key: str, worker: str | None) -> None:
         """A fit ended; its worker, `host:pid`, is kept by Ray for the next one unless it died."""
@@ -64,7 +66,7 @@ class Governor:
             self._workers.remember(worker)
 
     def reserve(self, tokens: int) -> None:
-        """Keep thermal tokens from everyone on the cluster."""
+        """Keep thermal tokens from everyone on the cluster, and their places from the trials of the store."""
         self._tokens.keep(tokens)
 
     def end_idle(self) -> None:
@@ -111,19 +113,43 @@ class Tokens:
 
     Each is a placement group of its own, which takes its token as soon as one is free; running fits keep theirs. They
     go with the driver, however it ends.
+
+    Args:
+        word: tells the trials, which hold their tokens between their fits too. Two jobs of one store that feel the same
+            heat do not keep twice as many: who has the word keeps them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, word: Word) -> None:
+        self._word = word
         self._groups: list[Any] = []
+        self._wanted = 0
 
     def keep(self, tokens: int) -> None:
-        """Hold so many; a cluster that does not count heat has none to hold."""
+        """Hold so many, unless another job of the store does; a cluster that does not count heat has none to hold."""
+        self._wanted = tokens
+        self.keep_on()
+
+    def keep_on(self) -> None:
+        """Take over when the other job is gone."""
+        if not self._wanted:
+            self._hold(0)
+            self._word.take_back()
+        elif self._word.say(_num_cores() - self._wanted):
+            self._hold(self._wanted)
+
+    def _hold(self, tokens: int) -> None:
         if tokens > len(self._groups) and THERMAL not in ray.cluster_resources():
             return
         while len(self._groups) > tokens:
             remove_placement_group(self._groups.pop())
         while len(self._groups) < tokens:
             self._groups.append(placement_group([{THERMAL: 1}]))
+
+
+def _num_cores() -> int:
+    """Cores for fits of a cluster of one machine."""
+    offered = ray.cluster_resources()
+    return int(min(offered[name] for name in ("CPU", "pcore", THERMAL) if name in offered))
 
 
 class Workers:

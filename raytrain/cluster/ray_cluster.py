@@ -10,16 +10,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import psutil
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.node import Node as RayNode
 
 from raytrain.cluster.address import require_reachable
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.nodes import NAMESPACE, Node, bounded, start_depot, wait_for_nodes
-from raytrain.errors import ConfigError
+from raytrain.errors import ConfigError, RaytrainError
 from raytrain.machine.profile import MachineProfile
 from raytrain.schedule.words import Task
 
@@ -31,6 +33,14 @@ _LOOPBACK = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
 """Ray replaces 127.0.0.1 by the network card's address, except on a Mac, which has no other loopback address."""
 
 _TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+
+
+_LATE = ("timed out during startup", "Failed to start GCS")
+"""How Ray says that it is not up in its own time, in exceptions without a type of their own."""
+
+
+class RayNotUp(RaytrainError):
+    """A Ray of our own did not come up. What is finished is on disk; the same command goes on from there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +92,14 @@ def open_cluster(profile: MachineProfile, config: ClusterConfig, store: Path) ->
 
     Raises:
         ConfigError: RAY_ADDRESS cannot be reached, or authentication was switched off.
+        RayNotUp: one of our own was not up in Ray's time, twice.
     """
     require_cluster(config)
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
         sweep(store)
     with _own_umask_and_signals():
-        context = _connect(address, config) if address else _start(profile, config)
+        context = _connect(address, config) if address else _start_patiently(profile, config)
     if not address:
         _close_to_others(Path(context.address_info["session_dir"]))
         _remember(store, context)
@@ -136,6 +147,43 @@ def _connect(address: str, config: ClusterConfig) -> Any:
     except (ConnectionError, RuntimeError) as error:
         cause = str(error.__cause__ or error).splitlines()[-1]
         raise ConfigError(f"RAY_ADDRESS must name a cluster that lets us in, got {address}: {cause}") from None
+
+
+def _start_patiently(profile: MachineProfile, config: ClusterConfig) -> Any:
+    """Start Ray, and once more when a busy machine made it miss its own time, which cannot be changed.
+
+    Raises:
+        RayNotUp: it missed it again.
+    """
+    try:
+        return _start_whole(profile, config)
+    except RayNotUp:
+        return _start_whole(profile, config)
+
+
+def _start_whole(profile: MachineProfile, config: ClusterConfig) -> Any:
+    """Start Ray, or leave nothing of it."""
+    try:
+        return _start(profile, config)
+    except Exception as error:  # Ray raises this very type
+        if not isinstance(error, TimeoutError) and not any(words in str(error) for words in _LATE):
+            raise
+        _end_half_started(error)
+        raise RayNotUp(
+            f"Ray must be up within the time that it gives itself, and was not ({str(error).strip().splitlines()[0]}); "
+            "the machine is too busy or short of memory: run the same command again when it has room"
+        ) from None
+
+
+def _end_half_started(error: Exception) -> None:
+    """End the processes of a node that did not come up: only the frames in which it was being made still know it.
+
+    `ray.shutdown` ends none of them.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, RayNode):
+            node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
 
 
 def _start(profile: MachineProfile, config: ClusterConfig) -> Any:

@@ -13,7 +13,7 @@ from raytrain import families
 from raytrain.cluster.config import ClusterConfig
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.engines.process import claim, engine_env
-from raytrain.evaluation.parity import rescore
+from raytrain.evaluation.gates.parity import rescore
 from raytrain.work.dataset import Dataset
 from raytrain.work.spec import FitSpec
 from raytrain.work.store import ResultStore
@@ -27,7 +27,7 @@ def rescore_all(
     """Forecast blocks again on the CPU, each in a process of its engine, on the driver's node, where the models are.
 
     Args:
-        specs: from `raytrain.evaluation.parity.to_rescore`.
+        specs: from `raytrain.evaluation.gates.parity.to_rescore`.
         cluster: where they run.
         config: what their processes are told.
         dataset: what the fits have seen.

@@ -18,7 +18,7 @@ from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
 from raytrain.cluster.rescoring import rescore_all
 from raytrain.cluster.senses import Senses
 from raytrain.cluster.worker import Failure
-from raytrain.evaluation.pairs import NAIVE
+from raytrain.evaluation.scoring.pairs import NAIVE
 from raytrain.machine.profile import MachineProfile
 from raytrain.machine.sensors import HeatSensor
 from raytrain.schedule.costs import Cost, CostModel, Outline

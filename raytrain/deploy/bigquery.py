@@ -12,6 +12,7 @@ import polars as pl
 from raytrain.data.frame import SERIES
 from raytrain.deploy.google import credentials, refusals
 from raytrain.deploy.kept import PARTITION, SOURCE, BigQueryTarget, Kept
+from raytrain.deploy.ml_predict import compare_model, predict
 from raytrain.deploy.smoke import DeployFailed
 from raytrain.deploy.steps import Step
 from raytrain.errors import ConfigError
@@ -30,6 +31,7 @@ def bigquery_steps(kept: Kept, config: BigQueryTarget) -> list[Step]:
     if kept.graph is not None:
         steps.append(Step("upload the graph", call=f"PUT gs://{config.bucket}/{kept.place}"))
         steps.append(Step("import it", call=f"QUERY {create_model(kept, config)}"))
+        steps.append(Step("compare what it forecasts with the bundle's own", call=f"QUERY {predict(kept.model)}"))
     return steps
 
 
@@ -52,14 +54,15 @@ def create_model(kept: Kept, config: BigQueryTarget) -> str:
 
 
 def deploy_bigquery(kept: Kept, config: BigQueryTarget) -> Iterator[str]:
-    """Load and compare; upload and import. Doing it again changes nothing.
+    """Load and compare; upload, import and compare. Doing it again changes nothing.
 
     Yields:
         A sentence about each.
 
     Raises:
         ConfigError: no credentials, or a package is not there.
-        DeployFailed: Google refuses or does not answer, or the table holds something else.
+        DeployFailed: Google refuses or does not answer, the table holds something else, or the model
+            forecasts something else.
     """
     clients = Clients(config)
     with refusals("BigQuery", kept.table):
@@ -72,6 +75,9 @@ def deploy_bigquery(kept: Kept, config: BigQueryTarget) -> Iterator[str]:
         with refusals("BigQuery", kept.model):
             clients.query(create_model(kept, config))
         yield f"{kept.model} is imported from gs://{config.bucket}/{kept.place}"
+        with refusals("BigQuery", kept.model):
+            told = compare_model(kept, clients.query)
+        yield told
 
 
 class Clients:
@@ -107,9 +113,10 @@ class Clients:
         job = self._client.load_table_from_file(content, _partition(kept), job_config=how, timeout=_RUN_S)
         job.result(timeout=_RUN_S)
 
-    def query(self, sql: str) -> Any:
+    def query(self, sql: str, *parameters: Any) -> Any:
         """The rows of an answer."""
-        return self._client.query(sql).result(timeout=_RUN_S)
+        how = self._api.QueryJobConfig(query_parameters=list(parameters))
+        return self._client.query(sql, job_config=how).result(timeout=_RUN_S)
 
     def require_there(self, kept: Kept) -> None:
         """See that the partition holds just these forecasts.

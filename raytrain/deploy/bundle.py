@@ -21,7 +21,7 @@ from raytrain.deploy.described import Judged, Run, config_of, finish, write_abou
 from raytrain.deploy.mixture import trained_mixture
 from raytrain.deploy.onnx import Job, without_graph
 from raytrain.errors import RaytrainError
-from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.gates.decision import Decision
 from raytrain.features.build import FeaturesConfig
 from raytrain.folds import test_rows
 from raytrain.work.dataset import Dataset

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raytrain.deploy.contents import Bundle
-from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.gates.decision import Decision
 
 Scores = Mapping[str, Mapping[str, Any]]
 """Family -> its row of the score table."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from raytrain.deploy.contents import Bundle
 from raytrain.deploy.forecaster import Runtime
 from raytrain.errors import ConfigError, did_you_mean
-from raytrain.evaluation.journal import Journal
+from raytrain.evaluation.champions.journal import Journal
 
 
 def choose_bundle(bundle: Path | None, store: Path | None, champion: str) -> Bundle:
@@ -33,10 +33,10 @@ def _of_champion(store: Path, target: str) -> Path:
             f"`champion` must be a target that has one, got {target} in {store}; {did_you_mean(target, with_one)}"
         )
     version = standing.versions[standing.champion].version
-    if version.bundle is None:
+    if version.bundle is None or not (store / version.bundle).exists():
         raise ConfigError(
-            f"the champion for {target} has no bundle, got {version.family} of run {version.run_id}; run daily again, "
-            "which writes one"
+            f"the champion for {target} has no bundle, or has no more, got {version.family} of run {version.run_id}; "
+            "run daily again, which writes one"
         )
     return store / version.bundle
 

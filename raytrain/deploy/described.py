@@ -29,7 +29,7 @@ from raytrain.deploy.contents import (
     installed,
 )
 from raytrain.deploy.schema import Schema, rows_read
-from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.gates.decision import Decision
 from raytrain.features.build import FeaturesConfig
 from raytrain.work.dataset import Dataset
 from raytrain.work.preparation import Preparation

@@ -14,13 +14,15 @@ from raytrain.data.frame import DATE, SERIES
 from raytrain.deploy.cloud_run import require_project
 from raytrain.deploy.contents import POOLED, Bundle
 from raytrain.deploy.rows import read_rows
-from raytrain.deploy.smoke import own_forecasts
+from raytrain.deploy.smoke import Smoke, own_forecasts
 from raytrain.errors import ConfigError, DataError
 
 _WORD = re.compile(r"\w{1,200}", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][-_.a-z0-9]{1,61}[a-z0-9]", re.ASCII)
 PARTITION, SOURCE = "forecast_date", "source"
 """Columns beside those of the forecasts: the newest row's date, and a hash of the bundle or the file."""
+_NUM_COMPARED = 8
+"""Series whose forecasts by the imported model are compared, at most."""
 
 
 class BigQueryTarget(Section):
@@ -74,6 +76,10 @@ class Kept:
     model: str
     place: str
     """Of the graph in the bucket."""
+    bundle: Bundle | None = None
+    """That the graph is of."""
+    smoke: Smoke | None = None
+    """What its model must forecast."""
 
     @property
     def day(self) -> date:
@@ -94,12 +100,23 @@ def to_keep(bundle: Bundle | None, forecasts: Path | None, data: Path | None, co
         return Kept(_dated(found, source), _full(config, config.table), None, "", "")
     if bundle is None or data is None:
         raise ConfigError("bigquery keeps forecasts from raw rows, got none; add --data FILE, or --forecasts FILE")
-    found = own_forecasts(bundle, read_rows(bundle, data))
+    rows = read_rows(bundle, data)
+    found = own_forecasts(bundle, rows)
     name = re.sub(r"\W", "_", "_".join(bundle.spec.target_names))[:100]
     graph = importable(bundle, config) if config.bucket else None
     place = f"raytrain/{bundle.digest}/model.onnx"
     model = _full(config, f"{config.table}_{name}_model")
-    return Kept(_dated(found, bundle.digest), _full(config, f"{config.table}_{name}"), graph, model, place)
+    table, smoke = _full(config, f"{config.table}_{name}"), _a_few(bundle, Smoke(rows, found))
+    return Kept(_dated(found, bundle.digest), table, graph, model, place, bundle, smoke)
+
+
+def _a_few(bundle: Bundle, smoke: Smoke) -> Smoke:
+    """The same for the first series: what is compared travels as parameters of a query."""
+    if bundle.data.series not in smoke.rows.columns:
+        return smoke
+    few = smoke.expected[SERIES].unique(maintain_order=True)[:_NUM_COMPARED].to_list()
+    rows = smoke.rows.filter(pl.col(bundle.data.series).cast(pl.String).is_in(few))
+    return Smoke(rows, smoke.expected.filter(pl.col(SERIES).is_in(few)))
 
 
 def _full(config: BigQueryTarget, name: str) -> str:

@@ -13,7 +13,7 @@ from raytrain.data.atomic import replacing
 from raytrain.deploy.bundle import bundle_key, write_bundle
 from raytrain.deploy.contents import Bundle
 from raytrain.errors import RaytrainError
-from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.gates.decision import Decision
 from raytrain.features.build import FeaturesConfig
 from raytrain.work.dataset import Dataset
 from raytrain.work.spec import FitSpec

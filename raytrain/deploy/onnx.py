@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +44,7 @@ class Graph:
     """A model behind onnxruntime."""
 
     session: Any
+    """Of onnxruntime, or whatever else answers `run` as it does."""
     calibration: Platt | None
 
     @classmethod
@@ -67,8 +68,12 @@ class Graph:
         return None
 
 
-def load_graphs(bundle: Bundle) -> Fitted:
+def load_graphs(bundle: Bundle, load: Callable[[Path, Mapping[str, Any] | None], Graph] = Graph.load) -> Fitted:
     """A bundle's graphs as its model.
+
+    Args:
+        bundle: that has graphs.
+        load: makes a graph of its file and its calibration.
 
     Raises:
         BundleRefused: it has none.
@@ -78,7 +83,7 @@ def load_graphs(bundle: Bundle) -> Fitted:
         raise BundleRefused(f"{bundle.folder} has no ONNX graph: {about['reason']}; use the native runtime")
     require_names(about["files"].values())
     found = {
-        part: (Graph.load(bundle.folder / file, about["calibration"][part]), bundle.preparation(part))
+        part: (load(bundle.folder / file, about["calibration"][part]), bundle.preparation(part))
         for part, file in about["files"].items()
     }
     return Fitted(bundle.spec, found)

@@ -37,6 +37,10 @@ class ForecastFailed(RaytrainError):
     """A model could not forecast from rows that are right: a defect of ours, or of the machine."""
 
 
+class ModelEnded(ForecastFailed):
+    """Its process is gone: it will not answer again."""
+
+
 def process_env(bundle: Bundle) -> dict[str, str]:
     """The variables that a process which loads the bundle's library should start with."""
     return engine_env(bundle.engine, 1, "cpu", bundle.keras_backend)
@@ -64,7 +68,8 @@ class Remote:
         """Send the rows as they were given, and read the answer.
 
         Raises:
-            ForecastFailed: the process has ended, or says why it cannot.
+            ModelEnded: the process has ended.
+            ForecastFailed: it says why it cannot.
         """
         with self._lock:
             if not self._is_loaded:
@@ -86,7 +91,7 @@ class Remote:
             answer = None
         if answer is None:
             code = self._process.wait(_END_S)
-            raise ForecastFailed(f"the process that forecasts {self._label} has ended with code {code}; load it again")
+            raise ModelEnded(f"the process that forecasts {self._label} has ended with code {code}; load it again")
         if _ERROR in answer.columns:
             raise ForecastFailed(f"{self._label} cannot forecast: {answer[_ERROR][0]}")
         return answer

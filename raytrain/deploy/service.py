@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from raytrain.deploy.forecaster import Forecaster, Runtime
 from raytrain.deploy.limits import ServiceLimits
 from raytrain.deploy.problems import Problem, Refused, add_errors, parse, problems
-from raytrain.deploy.remote import ForecastFailed
+from raytrain.deploy.remote import ModelEnded
 from raytrain.deploy.schema import Schema
 from raytrain.deploy.wire import (
     ModelCard,
@@ -116,7 +116,7 @@ class Service:
             made = self._forecaster.explain(to_table(self.schema, asked, new_categories))
         except UserError as error:
             raise Refused(422, str(error)) from None
-        except ForecastFailed:
+        except ModelEnded:
             self.is_broken = True
             raise
         return to_rows(made.table), list(made.notes)

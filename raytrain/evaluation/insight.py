@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from raytrain.data.frame import DATE, SERIES, Frame
-from raytrain.evaluation.breakdown import breakdown, regimes_of
-from raytrain.evaluation.calibration import calibration
 from raytrain.evaluation.config import EvaluationConfig
-from raytrain.evaluation.feature_drift import drift_warnings, feature_drift
-from raytrain.evaluation.live import LiveTable, track
+from raytrain.evaluation.live.feature_drift import drift_warnings, feature_drift
+from raytrain.evaluation.live.track import LiveTable, track
+from raytrain.evaluation.scoring.breakdown import breakdown, regimes_of
+from raytrain.evaluation.scoring.calibration import calibration
 from raytrain.features.targets import TargetConfig
 from raytrain.work.dataset import Dataset
 
@@ -21,12 +21,12 @@ class Insight:
     """Tables for the report and the run folder; those of forecasts are empty when no fit gave any."""
 
     breakdown: pl.DataFrame
-    """See `raytrain.evaluation.breakdown.breakdown`."""
+    """See `raytrain.evaluation.scoring.breakdown.breakdown`."""
     calibration: pl.DataFrame
-    """See `raytrain.evaluation.calibration.calibration`."""
+    """See `raytrain.evaluation.scoring.calibration.calibration`."""
     live: LiveTable
     feature_drift: pl.DataFrame
-    """See `raytrain.evaluation.feature_drift.feature_drift`."""
+    """See `raytrain.evaluation.live.feature_drift.feature_drift`."""
     warnings: tuple[str, ...]
     """For the summary."""
     live_confidence: float
@@ -60,12 +60,12 @@ def look_closer(
     """Everything that is shown beside the scores.
 
     Args:
-        predictions: the walk-forward, as `raytrain.evaluation.scores.score` takes it; may be empty.
+        predictions: the walk-forward, as `raytrain.evaluation.scoring.scores.score` takes it; may be empty.
         frame: today's data.
         targets: today's targets.
         dataset: the features of the frame.
         store: the folder with earlier runs.
-        regime: the column that names regimes; see `raytrain.evaluation.breakdown.regime_column`.
+        regime: the column that names regimes; see `raytrain.evaluation.scoring.breakdown.regime_column`.
         config: the strategy and what drift is.
         confidence: of intervals of skill.
     """

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raytrain.errors import ConfigError
-from raytrain.evaluation.journal import BY_HAND, Entry, Journal, Standing
-from raytrain.evaluation.promotions import promote_to, rolling_back
+from raytrain.evaluation.champions.journal import BY_HAND, Entry, Journal, Standing, Version
+from raytrain.evaluation.champions.promotions import promote_to, rolling_back
 from raytrain.jobs import _command, _terminal
 from raytrain.run_config import RunConfig
 from raytrain.tracking.records import TrackingFailed
@@ -101,7 +101,7 @@ def _print_champion(config: PromoteConfig, console: Console, entry: Entry) -> No
     lines = [
         _told(entry, standing),
         f"champion for {version.target}: version {standing.number(version.key)}, {version.family} of run "
-        f"{version.run_id}, bundle: {version.bundle or 'none; the next run fits it anew'}",
+        f"{version.run_id}, bundle: {_bundle(config, version) or 'none; the next run fits it anew'}",
     ]
     if entry.previous is not None:
         left = standing.versions[entry.previous].version
@@ -109,6 +109,11 @@ def _print_champion(config: PromoteConfig, console: Console, entry: Entry) -> No
             lines.append(f"no run promotes the {left.family} recipe that was left until --to names a version of it")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _bundle(config: PromoteConfig, version: Version) -> str | None:
+    """Its folder below the store, where it has not been swept."""
+    return version.bundle if version.bundle and (config.store / version.bundle).exists() else None
 
 
 def _sync(config: PromoteConfig, console: Console) -> int:

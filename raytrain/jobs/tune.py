@@ -123,9 +123,10 @@ class _Shown:
 def _progress_line(progress: Progress, metric: str) -> str:
     best = "none yet" if progress.best is None else _number(progress.best)
     spent, budget = (_terminal.duration(seconds) for seconds in (progress.spent_s, progress.budget_s))
+    paused = f"; paused: {progress.paused_by}" if progress.paused_by else ""
     return (
         f"trials {progress.done}/{progress.trials}, {progress.stopped_early} stopped early, {progress.failed} failed; "
-        f"{progress.running} running; best {metric} {best}; {spent} of {budget}"
+        f"{progress.running} running; best {metric} {best}; {spent} of {budget}{paused}"
     )
 
 

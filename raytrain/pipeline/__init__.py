@@ -12,8 +12,9 @@ import polars as pl
 from raytrain.cluster.driver import Status
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.cluster.runner import Runner
-from raytrain.evaluation.collect import collect
-from raytrain.evaluation.scores import notes
+from raytrain.deploy.sweep import sweep_bundles
+from raytrain.evaluation.scoring.collect import collect
+from raytrain.evaluation.scoring.scores import notes
 from raytrain.machine.awake import keep_awake
 from raytrain.machine.sensors import find_heat_sensor
 from raytrain.pipeline.estimate import estimate
@@ -90,6 +91,7 @@ def execute(run: Prepared, watcher: Watcher, stop_requested: Callable[[], bool])
             insight=insight,
         )
         write_run(run, view, folder, verdict, offered.bundled)
+        sweep_bundles(config.store, config.keep_bundles)
     return folder, view
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from raytrain.cluster.experience import learned_costs
 from raytrain.cluster.runner import CLUSTER_START_S, capacity_of_machine, expect
-from raytrain.evaluation.champions import Champions
+from raytrain.evaluation.champions.current import Champions
 from raytrain.pipeline.newest import needed, plan_newest
 from raytrain.pipeline.prepared import Prepared
 from raytrain.schedule.simulate import Simulation, simulate_in_turn

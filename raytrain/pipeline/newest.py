@@ -10,10 +10,10 @@ import polars as pl
 from raytrain.cluster.runner import Runner
 from raytrain.data.frame import DATE
 from raytrain.deploy.of_run import Bundled, bundle_forecasts
-from raytrain.evaluation.champions import Champions, best_families
-from raytrain.evaluation.collect import as_forecast, collect
-from raytrain.evaluation.incumbents import champion_fits, champion_recipes
-from raytrain.evaluation.promotions import Candidates, Refit, not_left, record
+from raytrain.evaluation.champions.current import Champions, best_families
+from raytrain.evaluation.champions.incumbents import champion_fits, champion_recipes
+from raytrain.evaluation.champions.promotions import Candidates, Refit, not_left, record
+from raytrain.evaluation.scoring.collect import as_forecast, collect
 from raytrain.folds import latest
 from raytrain.pipeline.prepared import Prepared
 from raytrain.pipeline.verdict import Judged, forecasts_of

@@ -16,8 +16,8 @@ from raytrain.data.diagnostics.store import last_schema
 from raytrain.data.frame import DATE, SERIES
 from raytrain.engines.base import Device
 from raytrain.errors import DataError
-from raytrain.evaluation.champions import Champions
-from raytrain.evaluation.incumbents import ChampionFits, champion_fits, champion_recipes
+from raytrain.evaluation.champions.current import Champions
+from raytrain.evaluation.champions.incumbents import ChampionFits, champion_fits, champion_recipes
 from raytrain.features.build import FeatureTable, build
 from raytrain.features.correlations.table import comparable
 from raytrain.features.diagnostics import diagnose, inputs_of

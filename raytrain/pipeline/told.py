@@ -12,8 +12,8 @@ from raytrain.data import Frame
 from raytrain.data.diagnostics.store import write_diagnostics
 from raytrain.data.frame import DATE
 from raytrain.deploy.of_run import Bundled
-from raytrain.evaluation.decision import Decision
-from raytrain.evaluation.decisions_file import to_json, write_decisions
+from raytrain.evaluation.gates.decision import Decision
+from raytrain.evaluation.gates.decisions_file import to_json, write_decisions
 from raytrain.features.correlations.cache import CorrelationCache
 from raytrain.features.correlations.table import Correlations, correlate
 from raytrain.machine.detect import detect

@@ -8,17 +8,17 @@ import polars as pl
 
 from raytrain.cluster.runner import Runner
 from raytrain.data.frame import DATE, SERIES
-from raytrain.evaluation.breakdown import regime_column
-from raytrain.evaluation.champions import Champions
-from raytrain.evaluation.collect import collect
-from raytrain.evaluation.decision import Decision
-from raytrain.evaluation.evidence import CHAMPION, LEAK_CHECKS, Circumstances, gather
-from raytrain.evaluation.gates import decide_all
-from raytrain.evaluation.incumbents import incumbents
+from raytrain.evaluation.champions.current import Champions
+from raytrain.evaluation.champions.incumbents import incumbents
+from raytrain.evaluation.gates.decision import Decision
+from raytrain.evaluation.gates.evidence import CHAMPION, LEAK_CHECKS, Circumstances, gather
+from raytrain.evaluation.gates.parity import parity_of, to_rescore
+from raytrain.evaluation.gates.verdict import decide_all
 from raytrain.evaluation.insight import Insight, look_closer
-from raytrain.evaluation.parity import parity_of, to_rescore
-from raytrain.evaluation.scores import score, score_by_fold
-from raytrain.evaluation.strategy import Market
+from raytrain.evaluation.scoring.breakdown import regime_column
+from raytrain.evaluation.scoring.collect import collect
+from raytrain.evaluation.scoring.scores import score, score_by_fold
+from raytrain.evaluation.scoring.strategy import Market
 from raytrain.pipeline.prepared import Prepared
 from raytrain.tuning.tuned import tried_before
 from raytrain.work.plan import PlannedFit

@@ -88,7 +88,7 @@ def breakdown_context(insight: Insight | None, scores: pl.DataFrame) -> dict[str
 
 
 def group_tables(groups: pl.DataFrame) -> list[TargetGroups]:
-    """What `raytrain.evaluation.breakdown.breakdown` found, target by target.
+    """What `raytrain.evaluation.scoring.breakdown.breakdown` found, target by target.
 
     What has one group only is left out, and so are targets that naive alone forecast.
     """
@@ -176,7 +176,7 @@ def measure_rows(scores: pl.DataFrame, *, threshold: bool) -> list[dict[str, Any
 
 
 def calibration_tables(found: pl.DataFrame) -> list[CalibrationTable]:
-    """What `raytrain.evaluation.calibration.calibration` found, target by target and by the levels of the families."""
+    """What `raytrain.evaluation.scoring.calibration.calibration` found, by target and by the levels of the families."""
     tables = []
     for target, label, _ in targets(found):
         rows = found.filter(pl.col("target") == target).sort("family", "level")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raytrain.evaluation.decision import Decision, Verdict
+from raytrain.evaluation.gates.decision import Decision, Verdict
 from raytrain.report.view import YARDSTICK, RunView
 from raytrain.report.words import known, percent, plural, signed_percent
 
@@ -82,7 +82,7 @@ def headline(view: RunView) -> str:
 
 
 def _best_score(view: RunView) -> str:
-    skilled = [score for score in _scores(view).values() if score["family"] != YARDSTICK and known(score["skill"])]
+    skilled = [score for score in _scores(view).values() if score["family"] != YARDSTICK and _has_skill(score)]
     if not skilled:
         return ""
     best = max(skilled, key=lambda score: score["skill"])
@@ -90,6 +90,11 @@ def _best_score(view: RunView) -> str:
     if known(best["skill_low"]) and known(best["skill_high"]):
         interval = f", {signed_percent(best['skill_low'])} to {signed_percent(best['skill_high'])}"
     return f"; the best skill is {signed_percent(best['skill'])} ({best['family']} at {best['label']}{interval})"
+
+
+def _has_skill(score: Score) -> bool:
+    """Whether the skill is known and what the family is judged by, which for one with positions it is not."""
+    return known(score["skill"]) and score["judged_by"] == "skill"
 
 
 def matrix(view: RunView) -> Matrix:
@@ -136,7 +141,9 @@ def _cell(decision: Decision | None, score: Score | None, scale: float) -> Cell 
 
 
 def _bar(score: Score, scale: float) -> Bar | None:
-    if score["family"] == YARDSTICK or not all(known(score[name]) for name in ("skill", "skill_low", "skill_high")):
+    if score["family"] == YARDSTICK or not _has_skill(score):
+        return None
+    if not (known(score["skill_low"]) and known(score["skill_high"])):
         return None
 
     def place(value: float) -> float:
@@ -146,9 +153,9 @@ def _bar(score: Score, scale: float) -> Bar | None:
 
 
 def _rank(row: tuple[str, list[Cell | None]]) -> tuple[bool, float, str]:
-    """The yardstick first, then by mean skill, families without any last."""
+    """The yardstick first, then by mean skill; families without any, or not judged by it, last."""
     family, cells = row
-    skills = [cell.score["skill"] for cell in cells if cell and known(cell.score.get("skill"))]
+    skills = [cell.score["skill"] for cell in cells if cell and cell.score and _has_skill(cell.score)]
     mean = sum(skills) / len(skills) if skills else float("-inf")
     return family != YARDSTICK, -mean, family
 

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from raytrain.evaluation.insight import Insight
-from raytrain.evaluation.live import LiveTable
+from raytrain.evaluation.live.track import LiveTable
 from raytrain.features.targets import ahead_to_price
 from raytrain.report.view import levels
 from raytrain.report.words import day, percent, significant
@@ -72,7 +72,7 @@ def live_section(live: LiveTable) -> LiveSection:
 
 
 def feature_rows(found: pl.DataFrame) -> list[dict[str, Any]]:
-    """The features that drifted most, of `raytrain.evaluation.feature_drift.feature_drift`."""
+    """The features that drifted most, of `raytrain.evaluation.live.feature_drift.feature_drift`."""
     return found.head(MAX_FEATURES).to_dicts()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.gates.decision import Decision
 from raytrain.evaluation.insight import Insight
 from raytrain.features.correlations.table import Correlations
 
@@ -26,7 +26,7 @@ class RunView:
     scores: pl.DataFrame
     """A row per family and target: family, target, kind, label, horizon (rows), n, loss, mape, rmse,
     coverage, coverage_nominal, directional_accuracy, sharpe, sharpe_long, naive_mape, skill, skill_low, skill_high,
-    fold_wins. Shares, not percent."""
+    fold_wins, judged_by, net_return, net_return_low, net_return_high. Shares, not percent."""
     fold_scores: pl.DataFrame
     """A row per family, target and fold: family, target, label, horizon, fold, n, loss, naive_loss, skill."""
     decisions: Sequence[Decision]

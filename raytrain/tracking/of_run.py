@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from raytrain.evaluation.breakdown import group_metrics
-from raytrain.evaluation.decision import Decision
+from raytrain.evaluation.gates.decision import Decision
+from raytrain.evaluation.scoring.breakdown import group_metrics
 from raytrain.tracking.records import ChildRecord, RunRecord, Status
 
 _STATUS: Mapping[str, Status] = {"ok": "FINISHED", "partial": "FAILED", "stopped": "KILLED"}
@@ -50,8 +50,8 @@ def record_of(
 ) -> RunRecord:
     """One parent for the run, one child per family and target.
 
-    With a breakdown (see `raytrain.evaluation.breakdown`), the children carry `mape_<group>` and `sharpe_<group>` for
-    each regime and season.
+    With a breakdown (see `raytrain.evaluation.scoring.breakdown`), the children carry `mape_<group>` and
+    `sharpe_<group>` for each regime and season.
     """
     started = int(datetime.fromisoformat(summary["started_at"]).timestamp() * 1000)
     by_recipe = {(decision.target, decision.family): decision for decision in decisions}

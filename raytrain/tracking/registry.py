@@ -9,7 +9,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from raytrain.evaluation.journal import Journal
+from raytrain.evaluation.champions.journal import Journal
 from raytrain.tracking.config import TrackingConfig
 from raytrain.tracking.mlflow_store import DATABASE, write_to_mlflow
 from raytrain.tracking.records import TrackingFailed

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytrain.evaluation.journal import FOLDER, Entry, Journal, Standing
+from raytrain.evaluation.champions.journal import FOLDER, Entry, Journal, Standing
 
 KEY_TAG = "raytrain.key"
 APPLIED_TAG = "raytrain.applied"

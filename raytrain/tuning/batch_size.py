@@ -18,13 +18,11 @@ from raytrain.engines.process import ENGINE_BYTES, KerasBackend
 from raytrain.errors import ConfigError
 from raytrain.machine.profile import GIB
 from raytrain.tuning.batch_process import run_probe
-from raytrain.tuning.claims import this_node
+from raytrain.tuning.claims import bundle, here
 from raytrain.work.batch_search import BatchSearch, BatchSearchConfig, Measured, largest_batch
 from raytrain.work.plan import PlannedFit
 from raytrain.work.probe import Probe
 
-_HERE = 0.001
-"""Of this machine's own resource: what is measured is this machine, whatever else belongs to the cluster."""
 _ANSWER = "answer"
 _ENDED = Measured(batch_size=0, status="failed", cause="Ray ended the trial; its own log says why")
 
@@ -165,10 +163,9 @@ def _trial(question: Question) -> Callable[[dict[str, Any]], None]:
 
 
 def _claim(cluster: Cluster, fit: PlannedFit) -> Any:
-    """What a fit of the family would hold, on this machine."""
+    """What a fit of the family would hold, on this machine: it is measured, whatever else belongs to the cluster."""
     claim = cluster.claim(fit.needs.max_threads, 0, slot=fit.lane == "slot")
-    named = {"CPU": claim["num_cpus"], "GPU": claim.get("num_gpus", 0), **claim["resources"], this_node(): _HERE}
-    return tune.PlacementGroupFactory([{name: amount for name, amount in named.items() if amount}])
+    return tune.PlacementGroupFactory([bundle(claim) | here()])
 
 
 def _quiet_tune() -> None:

@@ -13,7 +13,7 @@ from raytrain.tuning.config import TuneConfig
 from raytrain.tuning.problem import Problem, Run
 
 _HERE = 0.001
-"""Of the driver's node: a trial reads its store. A thousand of them fit."""
+"""Of the driver's node: a trial reads its store, and a probe measures this machine. A thousand of them fit."""
 
 
 def resources(run: Run, family: str, target: str, config: TuneConfig | None = None, *, threads: int = 1) -> Any:
@@ -64,7 +64,7 @@ def factory(problem: Problem, cluster: Cluster, threads: int = 1) -> Any:
             f"a trial of {problem.family} needs {threads} core(s) and {problem.memory_bytes / GIB:.2f} GiB on one "
             "machine of the cluster, none has as much; narrow tune.space, or use a larger machine"
         )
-    return PlacementGroupFactory([{this_node(): _HERE}, _bundle(claim)], strategy="PACK")
+    return PlacementGroupFactory([here(), bundle(claim)], strategy="PACK")
 
 
 def num_at_once(problem: Problem, cluster: Cluster, threads: int = 1) -> int:
@@ -77,14 +77,15 @@ def _on(node: Node, problem: Problem, threads: int) -> int:
     return min(room, node.slots) if problem.lane == "slot" else room
 
 
-def _bundle(claim: Mapping[str, Any]) -> dict[str, float]:
-    """Ray's options as a flat bundle."""
+def bundle(claim: Mapping[str, Any]) -> dict[str, float]:
+    """Options for Ray, as `Cluster.claim` gives them, as a flat bundle."""
     named = {"CPU": claim["num_cpus"], "GPU": claim.get("num_gpus", 0), "memory": claim["memory"]}
     return {name: number for name, number in (named | claim["resources"]).items() if number}
 
 
-def this_node() -> str:
-    """The resource that only the machine of this process has."""
+def here() -> dict[str, float]:
+    """A bundle that only the machine of this process has."""
     me = ray.get_runtime_context().get_node_id()
     (node,) = [node for node in ray.nodes() if node["NodeID"] == me]
-    return str(next(name for name in node["Resources"] if name.startswith("node:") and "internal" not in name))
+    name = next(name for name in node["Resources"] if name.startswith("node:") and "internal" not in name)
+    return {str(name): _HERE}

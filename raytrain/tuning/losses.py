@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from raytrain.data.frame import DATE, SERIES
 from raytrain.engines.base import Task
 from raytrain.errors import ConfigError, FitError, did_you_mean
-from raytrain.evaluation.pairs import MEDIAN, PROBABILITY, levels
+from raytrain.evaluation.scoring.pairs import MEDIAN, PROBABILITY, levels
 from raytrain.metrics import Floats, pinball_losses
 from raytrain.work.dataset import Dataset
 

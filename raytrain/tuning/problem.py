@@ -11,7 +11,7 @@ from raytrain.cluster.config import ClusterConfig
 from raytrain.engines.base import Lane, Params, Task
 from raytrain.engines.members import MemberParams
 from raytrain.errors import ConfigError, did_you_mean
-from raytrain.evaluation.pairs import NAIVE
+from raytrain.evaluation.scoring.pairs import NAIVE
 from raytrain.features.targets import TargetConfig
 from raytrain.folds import Fold
 from raytrain.machine.profile import MachineProfile

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -17,6 +19,7 @@ from raytrain.engines.base import never
 from raytrain.errors import RaytrainError, UserError
 from raytrain.tuning.claims import factory, joined, num_at_once
 from raytrain.tuning.config import TuneConfig
+from raytrain.tuning.heat import Cooling
 from raytrain.tuning.problem import Problem, Run
 from raytrain.tuning.study import Study, Tried, best, point_text, quiet_optuna
 from raytrain.tuning.trial import FOLDS, trainable_of
@@ -170,12 +173,19 @@ class _Search:
 
     def run(self, left: int) -> Any:
         """Give the trials that are left to Tune; returns its `ResultGrid`."""
+        _set_up_tune(signals=self.stop_requested is never, quiet=not self.verbose)
+        with Cooling(self.cluster, self.problem.store) as cooling:
+            grid = self._tuner(left, cooling).fit()
+        for old in _tune_folders(self.problem)[:-1]:
+            shutil.rmtree(old)
+        return grid
+
+    def _tuner(self, left: int, cooling: Cooling) -> Any:
         from ray import tune
 
-        _set_up_tune(signals=self.stop_requested is never, quiet=not self.verbose)
         problem = self.problem
         claim = factory(problem, self.cluster)
-        tuner = tune.Tuner(
+        return tune.Tuner(
             tune.with_resources(trainable_of(problem, self.work), claim),
             tune_config=tune.TuneConfig(
                 metric=problem.metric,
@@ -189,11 +199,10 @@ class _Search:
                 trial_name_creator=lambda trial: f"{problem.name}-{trial.trial_id}",
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
-            run_config=self._run_config(),
+            run_config=self._run_config(cooling),
         )
-        return tuner.fit()
 
-    def _run_config(self) -> Any:
+    def _run_config(self, cooling: Cooling) -> Any:
         from ray import tune
         from ray.tune.logger import JsonLoggerCallback
 
@@ -204,10 +213,10 @@ class _Search:
         callbacks: list[Any] = [JsonLoggerCallback()]
         if self.watch is not None:
             progress = _progress(problem, config, self.study)
-            callbacks.append(Teller(progress, self.watch, len(problem.search), problem.metric, problem.mode))
+            callbacks.append(Teller(progress, self.watch, problem, cooling))
         return tune.RunConfig(
             name=datetime.now().strftime("%Y%m%d-%H%M%S-%f"),
-            storage_path=str(problem.folder / "tune"),
+            storage_path=str(_tune_home(problem)),
             failure_config=tune.FailureConfig(max_failures=0),
             stop=Until(config.budget_s, self.stop_requested),
             callbacks=callbacks,
@@ -282,5 +291,14 @@ def _last_grid(problem: Problem) -> Any:
     """The results of the newest run of a search that has nothing left to try."""
     from ray.tune import ExperimentAnalysis, ResultGrid
 
-    newest = max((problem.folder / "tune").iterdir())
+    newest = _tune_folders(problem)[-1]
     return ResultGrid(ExperimentAnalysis(str(newest), default_metric=problem.metric, default_mode=problem.mode))
+
+
+def _tune_home(problem: Problem) -> Path:
+    return problem.folder / "tune"
+
+
+def _tune_folders(problem: Problem) -> list[Path]:
+    """Tune's own notes of each run of a search, the newest last: their names are times."""
+    return sorted(path for path in _tune_home(problem).iterdir() if path.is_dir())

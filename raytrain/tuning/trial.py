@@ -14,10 +14,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raytrain.cluster import endings
 from raytrain.cluster.hands import Execute
 from raytrain.cluster.nodes import kill_there
+from raytrain.cluster.places import LOOK_EVERY_S, num_places, place
 from raytrain.cluster.worker import Failure, Order, Outcome, execute
 from raytrain.engines.process import engine_env
 from raytrain.errors import FitError
 from raytrain.folds import Fold
+from raytrain.schedule.words import Settings
 from raytrain.tuning.config import TuneConfig
 from raytrain.tuning.losses import Forecasts, Totals, compare
 from raytrain.tuning.problem import Problem, Run
@@ -110,24 +112,34 @@ class Hand:
         (fit,) = problem.fits(point, [fold])
         naive = problem.naive[fold.name]
         self._have(naive, store)
-        outcome = self._have(fit, store)
-        if outcome is None:
+        seconds = self._have(fit, store)
+        if seconds is None:
             self.stored_fits += 1
         else:
             self.fits += 1
-            self.fit_s += outcome.ended_at - outcome.started_at
+            self.fit_s += seconds
         return totals_of(problem, fit)
 
-    def _have(self, fit: PlannedFit, store: ResultStore) -> Outcome | None:
-        """Have the fit's result in the store; None when it was there."""
+    def _have(self, fit: PlannedFit, store: ResultStore) -> float | None:
+        """Have the fit's result in the store; the seconds that it took, None when it was there."""
         if store.finished([fit.spec.key]):
             return None
-        inflight.clear(store.root, fit.spec.key)
-        call = ray.remote(self.work).options(**self._options(fit), name=fit.spec.label).remote(self._order(fit))
-        outcome = self._ended(call, fit, store.root)
+        seconds, yields, status = 0.0, 0, "stopped"
+        while status == "stopped":
+            with place(store.root):
+                outcome = self._run(fit, store.root, may_ask=yields < Settings().max_yields)
+            seconds += outcome.ended_at - outcome.started_at
+            status, yields = outcome.status, yields + 1
         if not store.has(fit.spec.key):
             raise TrialFailed(f"{fit.spec.label}: the fit ended without a result")
-        return outcome
+        return seconds
+
+    def _run(self, fit: PlannedFit, store: Path, *, may_ask: bool) -> Outcome:
+        """One try, which ends whole or, when it was asked to, at a safe point."""
+        inflight.clear(store, fit.spec.key)
+        call = ray.remote(self.work).options(**self._options(fit), name=fit.spec.label).remote(self._order(fit))
+        self._wait(call, fit, store, may_ask)
+        return _told(call, fit)
 
     def _order(self, fit: PlannedFit) -> Order:
         return Order(
@@ -144,20 +156,28 @@ class Hand:
         env = engine_env(fit.engine, threads, fit.spec.device, self.problem.cluster.keras_backend)
         return {"max_retries": 0, "runtime_env": {"env_vars": env}} | _inside()
 
-    def _ended(self, call: Any, fit: PlannedFit, store: Path) -> Outcome:
-        ready, _ = ray.wait([call], timeout=self.problem.timeout_s)
-        now = time.monotonic()
-        if not ready:
-            if not (inflight.kill(store, fit.spec.key) or kill_there(store, fit.spec.key)):
-                ray.cancel(call, force=True)
-            raise _failed(endings.killed_for_time(fit.spec, self.problem.timeout_s, now).failure)
-        try:
-            outcome: Outcome = ray.get(call)
-        except ray.exceptions.RayError as error:
-            raise _failed(endings.raised(fit.spec, error, now).failure) from None
-        if outcome.status != "ok":
-            raise _failed(outcome.failure)
-        return outcome
+    def _wait(self, call: Any, fit: PlannedFit, store: Path, may_ask: bool) -> None:
+        """Wait for the end of a try; when it is too hot for any fit, ask this one to make room."""
+        end = time.monotonic() + self.problem.timeout_s
+        while not ray.wait([call], timeout=min(LOOK_EVERY_S, max(0.0, end - time.monotonic())))[0]:
+            now = time.monotonic()
+            if now >= end:
+                if not (inflight.kill(store, fit.spec.key) or kill_there(store, fit.spec.key)):
+                    ray.cancel(call, force=True)
+                raise _failed(endings.killed_for_time(fit.spec, self.problem.timeout_s, now).failure)
+            if may_ask and num_places(store) == 0:
+                inflight.ask_stop(store, fit.spec.key)
+
+
+def _told(call: Any, fit: PlannedFit) -> Outcome:
+    """What the worker says of a try that is over."""
+    try:
+        outcome: Outcome = ray.get(call)
+    except ray.exceptions.RayError as error:
+        raise _failed(endings.raised(fit.spec, error, time.monotonic()).failure) from None
+    if outcome.failure is not None:
+        raise _failed(outcome.failure)
+    return outcome
 
 
 def totals_of(problem: Problem, fit: PlannedFit) -> Totals:
@@ -174,8 +194,7 @@ def totals_of(problem: Problem, fit: PlannedFit) -> Totals:
 
 
 def _failed(failure: Failure | None) -> TrialFailed:
-    if failure is None:
-        return TrialFailed("the fit was asked to stop")
+    assert failure is not None
     where = f"{failure.family} {failure.target} {failure.fold}, {failure.phase}"
     return TrialFailed(f"{where}: {failure.exception}; {failure.advice}")
 

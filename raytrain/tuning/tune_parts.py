@@ -8,6 +8,8 @@ from typing import Any
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
+from raytrain.tuning.heat import Cooling
+from raytrain.tuning.problem import Problem
 from raytrain.tuning.trial import FOLDS
 
 
@@ -64,17 +66,26 @@ class Progress:
     stored_fits: int = 0
     spent_s: float = 0.0
     budget_s: float = 0.0
+    paused_by: str = ""
+    """`heat` while no fit may run because of it; empty otherwise."""
 
 
 Watch = Callable[[Progress], None]
 
 
 class Teller(tune.Callback):  # type: ignore[misc]
-    """Follows the trials and tells."""
+    """Follows the trials and tells.
 
-    def __init__(self, progress: Progress, watch: Watch, num_folds: int, metric: str, mode: str) -> None:
-        self._told, self._watch = progress, watch
-        self._num_folds, self._metric, self._mode = num_folds, metric, mode
+    Args:
+        progress: what is told, as it was when the search began.
+        watch: to whom.
+        problem: what is searched for.
+        cooling: says what the trials wait for.
+    """
+
+    def __init__(self, progress: Progress, watch: Watch, problem: Problem, cooling: Cooling) -> None:
+        self._told, self._watch, self._cooling = progress, watch, cooling
+        self._num_folds, self._metric, self._mode = len(problem.search), problem.metric, problem.mode
         self._began = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,6 +94,7 @@ class Teller(tune.Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._told.running = sum(trial.status == "RUNNING" for trial in trials)
         self._told.spent_s = time.monotonic() - self._began
+        self._told.paused_by = self._cooling.paused_by
         self._watch(self._told)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

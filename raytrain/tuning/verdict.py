@@ -14,7 +14,7 @@ from raytrain.cluster.runner import expect
 from raytrain.cluster.senses import Senses
 from raytrain.engines.base import never
 from raytrain.errors import RaytrainError
-from raytrain.evaluation.significance import skill_interval
+from raytrain.evaluation.scoring.significance import skill_interval
 from raytrain.machine.sensors import find_heat_sensor
 from raytrain.tuning.config import TuneConfig
 from raytrain.tuning.losses import Compared, Forecasts, Totals, compare

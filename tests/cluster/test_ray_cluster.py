@@ -4,6 +4,8 @@ import json
 import stat
 import subprocess
 import sys
+import time
+import types
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 import ray
 
 from raytrain.cluster.config import ClusterConfig
-from raytrain.cluster.ray_cluster import Cluster, open_cluster, sweep
+from raytrain.cluster.ray_cluster import Cluster, RayNotUp, open_cluster, sweep
 from raytrain.errors import ConfigError
 from raytrain.machine.profile import MachineProfile
 
@@ -128,3 +130,54 @@ def test_what_a_killed_driver_left_is_swept_and_nothing_else(tmp_path: Path, job
     finally:
         bystander.kill()
         bystander.wait()
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes Ray's next starts miss its own time, after its processes are up."""
+    from ray._private import node, services
+
+    real, left, ahead = services.get_node, [0], [0.0]
+
+    def get_node(*args: Any) -> Any:
+        if not left[0]:
+            return real(*args)
+        left[0] -= 1
+        ahead[0] += 60.0
+        raise RuntimeError("not yet")
+
+    clock = types.SimpleNamespace(**vars(time) | {"monotonic": lambda: time.monotonic() + ahead[0]})
+    monkeypatch.setattr(services, "get_node", get_node)
+    monkeypatch.setattr(node, "time", clock)
+    return lambda starts: left.__setitem__(0, starts)
+
+
+def _heads(ray_left: Callable[[], dict[int, str]]) -> int:
+    return sum("/gcs_server" in command for command in ray_left().values())
+
+
+@pytest.mark.timeout(300)
+def test_a_start_that_misses_its_time_on_a_busy_machine_is_tried_once_more(
+    tmp_path: Path, late: Callable[[int], None], ray_left: Callable[[], dict[int, str]]
+) -> None:
+    late(1)
+    with open_cluster(PROFILE, ClusterConfig(dashboard=False), tmp_path):
+        assert ray.cluster_resources()["pcore"] == 3.0
+        assert _heads(ray_left) == 1, "what was half up is left"
+
+
+@pytest.mark.timeout(300)
+def test_a_start_that_misses_its_time_twice_is_told_and_leaves_nothing(
+    tmp_path: Path, late: Callable[[int], None], ray_left: Callable[[], dict[int, str]]
+) -> None:
+    late(2)
+    with (
+        pytest.raises(RayNotUp, match=r"timed out during startup.*run the same command again"),
+        open_cluster(PROFILE, ClusterConfig(dashboard=False), tmp_path),
+    ):
+        raise AssertionError("it is not up")
+    psutil.wait_procs([psutil.Process(pid) for pid in ray_left()], timeout=10)
+    assert not ray_left()
+    assert not ray.is_initialized()
+    with open_cluster(PROFILE, ClusterConfig(dashboard=False), tmp_path):
+        assert ray.cluster_resources()["pcore"] == 3.0

@@ -21,7 +21,24 @@ from raytrain.work.store import ResultStore
 
 pytestmark = pytest.mark.cluster
 
-SLOW = ["--params.lightgbm.num_rounds", "100000", "--params.lightgbm.early_stopping_rounds", "100000"]
+Job = Callable[..., subprocess.Popen[str]]
+
+
+def rounds(number: int) -> list[str]:
+    """Options that make LightGBM grow so many trees."""
+    return ["--params.lightgbm.num_rounds", str(number), "--params.lightgbm.early_stopping_rounds", str(number)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Where the driver keeps its results."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def start(on_both: dict[str, str], start_daily: Job, tiny: list[str]) -> Job:
+    """Start a small daily job of some families on both nodes."""
+    return lambda families, *options: start_daily([*tiny, "--families", families, *options], **on_both)
 
 
 def predictions(store: Path) -> dict[str, pl.DataFrame]:
@@ -38,7 +55,7 @@ def test_fits_go_to_a_node_without_the_drivers_disk_and_their_results_come_home(
     on_both: dict[str, str],
     daily: Callable[..., Any],
     tiny: list[str],
-    tmp_path: Path,
+    store: Path,
     summary: Callable[[], dict[str, Any]],
 ) -> None:
     options = [*tiny, "--families", "naive,har,lightgbm,ensemble", "--params.lightgbm.num_rounds", "300"]
@@ -48,7 +65,6 @@ def test_fits_go_to_a_node_without_the_drivers_disk_and_their_results_come_home(
     assert f"Ray at {machines.address}: 2 cores" in done.stdout
     fits = summary()["fits"]
     assert fits["ok"] == fits["total"] > 20
-    store = tmp_path / "store"
     far = predictions(store)
     assert len(far) == fits["total"]
 
@@ -75,17 +91,9 @@ def _lasting(machines: Any, store: Path) -> set[str]:
 
 
 def test_a_lost_node_costs_only_the_fits_in_flight(
-    machines: Any,
-    on_both: dict[str, str],
-    start_daily: Callable[..., subprocess.Popen[str]],
-    tiny: list[str],
-    tmp_path: Path,
-    summary: Callable[[], dict[str, Any]],
+    machines: Any, start: Job, store: Path, summary: Callable[[], dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    options = [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "25000"]
-    options += ["--params.lightgbm.early_stopping_rounds", "25000"]
-    with start_daily(options, **on_both) as process:
+    with start("naive,lightgbm", *rounds(25_000)) as process:
         machines.until(lambda: len(list(store.glob("fits/*/[!.]*"))) >= 4 and machines.on_second(store), "no fit")
         lost = machines.on_second(store)
         before = {path: path.stat().st_mtime_ns for path in store.glob("fits/*/[!.]*/result.json")}
@@ -134,18 +142,9 @@ print(json.dumps(ray.get([trial.remote() for _ in range(6)])))
 """
 
 
-def test_a_strangers_trials_and_our_fits_share_the_cores(
-    machines: Any,
-    on_both: dict[str, str],
-    start_daily: Callable[..., subprocess.Popen[str]],
-    tiny: list[str],
-    tmp_path: Path,
-) -> None:
-    store = tmp_path / "store"
-    options = [*tiny, "--families", "naive,lightgbm", "--params.lightgbm.num_rounds", "1500"]
-    options += ["--params.lightgbm.early_stopping_rounds", "1500"]
+def test_a_strangers_trials_and_our_fits_share_the_cores(machines: Any, start: Job, store: Path) -> None:
     command = [sys.executable, "-c", STRANGER, machines.address]
-    with start_daily(options, **on_both) as process:
+    with start("naive,lightgbm", *rounds(1_500)) as process:
         machines.until(lambda: machines.inflight(store), "no fit")
         trials = subprocess.run(command, env=machines.env, capture_output=True, text=True, check=True).stdout
         out, err = process.communicate(timeout=240)
@@ -174,15 +173,9 @@ def _most_at_once(spans: Sequence[tuple[float, float]]) -> int:
 
 @pytest.mark.parametrize("machines", ["namespace"], indirect=True)
 def test_a_signal_stops_the_fits_of_all_nodes(
-    machines: Any,
-    on_both: dict[str, str],
-    start_daily: Callable[..., subprocess.Popen[str]],
-    tiny: list[str],
-    tmp_path: Path,
-    summary: Callable[[], dict[str, Any]],
+    machines: Any, start: Job, store: Path, summary: Callable[[], dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    with start_daily([*tiny, "--families", "naive,lightgbm", *SLOW], **on_both) as process:
+    with start("naive,lightgbm", *rounds(100_000)) as process:
         machines.until(lambda: machines.on_second(store), "no fit on the second node")
         machines.until(lambda: len(machines.inflight(store)) == 2, "no fit on both nodes")
         process.send_signal(signal.SIGTERM)
@@ -198,16 +191,10 @@ def test_a_signal_stops_the_fits_of_all_nodes(
 
 @pytest.mark.parametrize("machines", ["namespace"], indirect=True)
 def test_a_fit_that_hears_nothing_any_more_is_killed_on_its_node(
-    machines: Any,
-    on_both: dict[str, str],
-    start_daily: Callable[..., subprocess.Popen[str]],
-    tiny: list[str],
-    tmp_path: Path,
-    summary: Callable[[], dict[str, Any]],
+    machines: Any, start: Job, store: Path, summary: Callable[[], dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    options = [*tiny, "--families", "naive,lightgbm", "--folds.num_folds", "1", *SLOW, "--cluster.timeout_s", "8"]
-    with start_daily(options, **on_both) as process:
+    options = ["--folds.num_folds", "1", *rounds(100_000), "--cluster.timeout_s", "8"]
+    with start("naive,lightgbm", *options) as process:
         key = machines.until(lambda: _lasting(machines, store) & machines.on_second(store), "no fit there").pop()
         hung = psutil.Process(machines.inflight(store)[key]["pid"])
         # Like a hang in native code: it answers neither a question nor Ray's wish that it end.

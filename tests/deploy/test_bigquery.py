@@ -4,18 +4,19 @@ import io
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
 import polars as pl
 import pytest
 
 from raytrain.deploy.bigquery import bigquery_steps, deploy_bigquery
 from raytrain.deploy.contents import Bundle
-from raytrain.deploy.kept import BigQueryTarget, to_keep
+from raytrain.deploy.kept import BigQueryTarget, Kept, to_keep
 from raytrain.deploy.smoke import DeployFailed
 from raytrain.errors import ConfigError, DataError
 
@@ -31,10 +32,16 @@ class FakeGoogle(ThreadingHTTPServer):
         self.loads: list[dict[str, Any]] = []
         self.queries: list[str] = []
         self.objects: dict[str, bytes] = {}
-        self.refuse = False
+        self.refuse: bytes = b""
+        """What a request says that has no permission."""
         self.append = False
         """Whether somebody else adds rows to what is loaded."""
         self.pending: dict[str, Any] = {}
+        self.parameters: list[dict[str, Any]] = []
+        """Of the newest query."""
+        self.models: dict[str, bytes] = {}
+        self.answer: Callable[[Any], Any] = list
+        """What becomes of a model's rows of (place, values) before they are told."""
 
     @property
     def url(self) -> str:
@@ -48,8 +55,11 @@ class FakeGoogle(ThreadingHTTPServer):
         self.partitions[table["tableId"]] = pl.concat([rows, rows]) if self.append else rows
         return self.job(job["jobReference"], {"load": self.loads[-1]})
 
-    def query(self, sql: str) -> dict[str, Any]:
+    def query(self, sql: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
         self.queries.append(sql)
+        self.parameters = parameters
+        if found := re.fullmatch(r"CREATE OR REPLACE MODEL `(.*)` OPTIONS\(.*MODEL_PATH='gs://my-bucket/(.*)'\)", sql):
+            self.models[found[1]] = self.objects[found[2]]
         return self.job({"projectId": "my-project", "jobId": f"q{len(self.queries)}", "location": "EU"}, {})
 
     def job(self, reference: dict[str, Any], configuration: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +70,8 @@ class FakeGoogle(ThreadingHTTPServer):
         """The answer to the newest query."""
         sql = self.queries[-1]
         told: dict[str, Any] = {"jobComplete": True, "totalRows": "0", "jobReference": self.query_reference()}
+        if found := re.search(r"FROM ML\.PREDICT\(MODEL `(.*)`, ", sql):
+            return told | self.predicted(self.models[found[1]])
         found = re.search(r"SELECT (.*) FROM `(.*)` WHERE forecast_date = '(.*)' ORDER", sql)
         if found is None:
             return told
@@ -68,6 +80,20 @@ class FakeGoogle(ThreadingHTTPServer):
         cells = [{"f": [{"v": value} for value in row]} for row in rows.iter_rows()]
         fields = [{"name": name, "type": "STRING"} for name in names]
         return told | {"totalRows": str(len(cells)), "rows": cells, "schema": {"fields": fields}}
+
+    def predicted(self, graph: bytes) -> dict[str, Any]:
+        """What the graph that was imported makes of the parameters; an output of three dimensions as one array."""
+        import onnxruntime
+
+        ((name, given),) = ((one["name"], one["parameterValue"]["arrayValues"]) for one in self.parameters)
+        assert name == "given"
+        structs = [one["structValues"] for one in given]
+        x = np.array([[float(one["value"]) for one in row["x"]["arrayValues"]] for row in structs], np.float32)
+        (y,) = onnxruntime.InferenceSession(graph).run(["y"], {"x": x})
+        rows = self.answer([(row["place"]["value"], y[at].ravel().tolist()) for at, row in enumerate(structs)])
+        cells = [{"f": [{"v": place}, {"v": [{"v": str(value)} for value in values]}]} for place, values in rows]
+        fields = [{"name": "place", "type": "INTEGER"}, {"name": "y", "type": "FLOAT", "mode": "REPEATED"}]
+        return {"totalRows": str(len(cells)), "rows": cells, "schema": {"fields": fields}}
 
     def query_reference(self) -> dict[str, str]:
         return {"projectId": "my-project", "jobId": f"q{len(self.queries)}", "location": "EU"}
@@ -86,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         url, body = urlsplit(self.path), self._body()
         given = parse_qs(url.query)
-        if self.server.refuse:
+        if self.server.refuse and self.server.refuse in body:
             error = {"code": 403, "message": "no permission", "errors": [{"reason": "accessDenied"}]}
             self._send({"error": error}, 403)
         elif url.path.startswith("/upload/storage"):
@@ -95,17 +121,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.pending = json.loads(body)
             self._send({}, 200, Location=f"{self.server.url}/resume/load")
         elif url.path.endswith("/queries"):
-            self._query(json.loads(body)["query"])
-        else:
             job = json.loads(body)
-            self._send(self.server.query(job["configuration"]["query"]["query"]))
+            self.server.query(job["query"], job.get("queryParameters", []))
+            self._send(self.server.rows())
+        else:
+            job = json.loads(body)["configuration"]["query"]
+            self._send(self.server.query(job["query"], job.get("queryParameters", [])))
 
     def do_PUT(self) -> None:
         self._send(self.server.load(self._body()))
-
-    def _query(self, sql: str) -> None:
-        self.server.query(sql)
-        self._send(self.server.rows())
 
     def _store(self, given: dict[str, list[str]], body: bytes) -> None:
         """A multipart upload: what it is called, then what it is."""
@@ -164,6 +188,12 @@ def data(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def kept(bundle: Bundle, data: Path) -> Kept:
+    """Forecasts and a graph; where the servers are is not part of it."""
+    return to_keep(bundle, None, data, BigQueryTarget(project="my-project", dataset="models", bucket="my-bucket"))
+
+
 def _config(google: FakeGoogle, **more: Any) -> BigQueryTarget:
     ends = {"api_endpoint": google.url, "storage_endpoint": google.url}
     return BigQueryTarget(project="my-project", dataset="models", location="EU", **ends | more)
@@ -188,38 +218,87 @@ def test_a_day_of_forecasts_is_replaced_not_doubled(google: FakeGoogle, bundle: 
         assert (types["forecast_date"], types["date"], types["q0_5"]) == ("DATE", "DATETIME", "FLOAT64")
 
 
-def test_the_graph_becomes_a_model(google: FakeGoogle, bundle: Bundle, data: Path) -> None:
-    config = _config(google, bucket="my-bucket")
-    told = list(deploy_bigquery(to_keep(bundle, None, data, config), config))
+def test_the_graph_becomes_a_model(google: FakeGoogle, bundle: Bundle, kept: Kept) -> None:
+    told = list(deploy_bigquery(kept, _config(google, bucket="my-bucket")))
     place = f"raytrain/{bundle.digest}/model.onnx"
     assert google.objects == {place: (bundle.folder / "model.onnx").read_bytes()}
-    assert google.queries[-1] == (
+    assert google.queries[-2] == (
         "CREATE OR REPLACE MODEL `my-project.models.forecasts_return_1w_model` "
         f"OPTIONS(MODEL_TYPE='ONNX', MODEL_PATH='gs://my-bucket/{place}')"
     )
     assert told[1].startswith("my-project.models.forecasts_return_1w_model is imported")
+    assert google.queries[-1] == (
+        "SELECT place, y FROM ML.PREDICT(MODEL `my-project.models.forecasts_return_1w_model`, "
+        "(SELECT place, x FROM UNNEST(@given))) ORDER BY place"
+    )
+    assert re.fullmatch(
+        r"my-project\.models\.forecasts_return_1w_model forecasts what the bundle does, .*\(2 forecasts\)", told[2]
+    )
 
 
-def test_a_run_is_kept_as_it_is(google: FakeGoogle, bundle: Bundle, data: Path, tmp_path: Path) -> None:
+def test_a_probability_is_compared_as_well(google: FakeGoogle, world: Any, data: Path) -> None:
+    bundle = Bundle.open(world.made("lightgbm", "threshold_1w", onnx=True))
+    config = _config(google, bucket="my-bucket")
+    *_, told = deploy_bigquery(to_keep(bundle, None, data, config), config)
+    assert "forecasts what the bundle does" in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda rows: [(at, [1.0001 * value for value in values]) for at, values in rows], "must forecast what"),
+        (lambda rows: [(at, rows[0][1]) for at, _ in rows], "must forecast what the bundle does"),
+        (lambda rows: [(at, ["nan"] * len(values)) for at, values in rows], "got a difference of inf"),
+        (lambda rows: rows[:1], "each of 2 rows once, with 3 values, got 1 rows of 3 values"),
+        (lambda rows: [*rows, rows[0]], "got 3 rows of 3 values"),
+        (lambda rows: [(at, values[:2]) for at, values in rows], "got 2 rows of 2 values"),
+        (lambda rows: [], "got 0 rows"),
+    ],
+    ids=["near", "same", "unknown", "fewer", "more", "short", "none"],
+)
+def test_a_model_that_forecasts_otherwise_is_noticed(google: FakeGoogle, kept: Kept, answer: Any, said: str) -> None:
+    google.answer = answer
+    with pytest.raises(DeployFailed, match=said) as failed:
+        list(deploy_bigquery(kept, _config(google, bucket="my-bucket")))
+    assert "my-project.models.forecasts_return_1w_model must forecast" in str(failed.value)
+    assert str(failed.value).endswith("do not use it")
+
+
+def test_a_model_that_cannot_forecast_is_told(google: FakeGoogle, kept: Kept) -> None:
+    google.refuse = b"ML.PREDICT"
+    with pytest.raises(DeployFailed, match=r"BigQuery refuses my-project\.models\.forecasts_return_1w_model.*no perm"):
+        list(deploy_bigquery(kept, _config(google, bucket="my-bucket")))
+
+
+def test_a_few_series_are_compared_and_all_are_kept(
+    google: FakeGoogle, bundle: Bundle, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.deploy.kept._NUM_COMPARED", 1)
+    config = _config(google, bucket="my-bucket")
+    kept = to_keep(bundle, None, data, config)
+    *_, told = deploy_bigquery(kept, config)
+    assert (len(kept.forecasts), told[-13:]) == (2, "(1 forecasts)")
+
+
+def test_a_run_is_kept_as_it_is(google: FakeGoogle, kept: Kept, tmp_path: Path) -> None:
     config = _config(google)
-    rows = to_keep(bundle, None, data, config).forecasts.drop("forecast_date", "source")
-    rows.write_parquet(tmp_path / "forecast.parquet")
-    kept = to_keep(None, tmp_path / "forecast.parquet", None, config)
-    list(deploy_bigquery(kept, config))
+    kept.forecasts.drop("forecast_date", "source").write_parquet(tmp_path / "forecast.parquet")
+    run = to_keep(None, tmp_path / "forecast.parquet", None, config)
+    list(deploy_bigquery(run, config))
     assert list(google.partitions) == ["forecasts$20200514"]
-    assert [step.call.partition(" ")[0] for step in bigquery_steps(kept, config)] == ["LOAD", "QUERY"]
+    assert [step.call.partition(" ")[0] for step in bigquery_steps(run, config)] == ["LOAD", "QUERY"]
 
 
-def test_rows_of_somebody_else_are_noticed(google: FakeGoogle, bundle: Bundle, data: Path) -> None:
+def test_rows_of_somebody_else_are_noticed(google: FakeGoogle, kept: Kept) -> None:
     google.append = True
     with pytest.raises(DeployFailed, match="must hold the 2 forecasts that were sent, got 4"):
-        list(deploy_bigquery(to_keep(bundle, None, data, _config(google)), _config(google)))
+        list(deploy_bigquery(kept, _config(google)))
 
 
-def test_a_refusal_is_told(google: FakeGoogle, bundle: Bundle, data: Path) -> None:
-    google.refuse = True
+def test_a_refusal_is_told(google: FakeGoogle, kept: Kept) -> None:
+    google.refuse = b"forecasts"
     with pytest.raises(DeployFailed, match=r"BigQuery refuses my-project\.models.*no permission"):
-        list(deploy_bigquery(to_keep(bundle, None, data, _config(google)), _config(google)))
+        list(deploy_bigquery(kept, _config(google)))
 
 
 def test_models_that_bigquery_does_not_take_are_refused(

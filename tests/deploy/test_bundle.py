@@ -12,7 +12,7 @@ import pytest
 from raytrain.deploy.bundle import Bundle, ModelNotKept, bundle_key
 from raytrain.deploy.contents import CHECKSUMS
 from raytrain.errors import StoreCorrupt
-from raytrain.evaluation.decision import Decision, Rule
+from raytrain.evaluation.gates.decision import Decision, Rule
 from raytrain.work.models import POOLED, ModelStore
 from raytrain.work.store import ResultStore
 

@@ -13,8 +13,8 @@ from raytrain.data.frame import make_frame
 from raytrain.deploy.bundle import Bundle
 from raytrain.deploy.forecaster import Forecaster
 from raytrain.deploy.inputs import BundleInput
-from raytrain.deploy.remote import ForecastFailed, Remote
-from raytrain.evaluation.collect import as_forecast, collect
+from raytrain.deploy.remote import ForecastFailed, ModelEnded, Remote
+from raytrain.evaluation.scoring.collect import as_forecast, collect
 
 MIXING = {"among": ["har", "drift"], "ensemble": {"members": ["har", "drift"]}}
 
@@ -94,7 +94,7 @@ def test_a_member_whose_process_dies_is_told(world: Any) -> None:
     try:
         assert forecaster.forecast(world.table).height == 2
         psutil.Process(remote.pid).kill()
-        with pytest.raises(ForecastFailed, match="has ended with code -9; load it again"):
+        with pytest.raises(ModelEnded, match="has ended with code -9; load it again"):
             forecaster.forecast(world.table)
     finally:
         forecaster.close()

@@ -2,16 +2,19 @@
 
 import http.client
 import json
+import select
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
+import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -171,14 +174,31 @@ def test_too_few_rows_are_refused(ask_it: Ask, columns: dict[str, list[Any]]) ->
     assert "a forecast reads at least" in problem["detail"]
 
 
+MILLION = 1_000_000
+ALL_RIGHT = {"date": b'"2020-01-01"', "series_id": b'"A"', "regime": b'"odd"'}
+
+
+def _listed(value: bytes) -> bytes:
+    """A million times, as JSON."""
+    return b"[" + (value + b",") * (MILLION - 1) + value + b"]"
+
+
 def test_a_million_rows_are_too_many(url: str, ask_it: Ask, columns: dict[str, list[Any]]) -> None:
-    many = ",".join(["1"] * 1_000_000)
-    body = "{" + ",".join(f'"{name}":[{many}]' for name in columns) + "}"
-    assert len(body) < 32 * MIB
-    status, problem = _post(url, f'{{"columns":{body}}}'.encode())
-    assert status in (413, 422)
-    status, problem = _post(url, json.dumps({"columns": columns | _with("close", 1, 1_000_000)}).encode())
+    """Of values that are all right: only their number is wrong."""
+    parts = [b'"%s":%s' % (name.encode(), _listed(ALL_RIGHT.get(name, b"1"))) for name in columns]
+    body = b'{"columns":{%s}}' % b",".join(parts)
+    assert 20 * MIB < len(body) < 32 * MIB
+    status, problem = _post(url, body)
     assert (status, problem["detail"]) == (413, "a table may have 200000 rows; send the newest ones only")
+    assert ask_it()[0] == 200
+
+
+def test_a_million_rows_of_nothing_are_told_once(url: str, ask_it: Ask) -> None:
+    status, problem = _post(url, b'{"records":%s}' % _listed(b"{}"))
+    assert (status, problem["status"]) == (422, 422)
+    assert {one["rule"] for one in problem["errors"]} == {"must be there"}
+    assert {one["at"].partition(".")[2].partition(".")[0] for one in problem["errors"]} == {"0"}
+    assert ask_it()[0] == 200
 
 
 def test_forty_megabytes_are_refused_before_they_are_sent(url: str, ask_it: Ask) -> None:
@@ -193,21 +213,81 @@ def test_forty_megabytes_are_refused_before_they_are_sent(url: str, ask_it: Ask)
     assert ask_it()[0] == 200
 
 
-def test_forty_megabytes_without_a_length_are_cut_off(url: str, ask_it: Ask) -> None:
+def _send_until_answered(raw: socket.socket, pieces: Iterable[bytes]) -> int:
+    """Like a client that looks up while it sends; returns how many bytes went out."""
+    sent = 0
+    with suppress(ConnectionError):  # it has closed the connection; what it said before that is still to be read
+        for piece in pieces:
+            if select.select([raw], [], [], 0)[0]:
+                break
+            raw.sendall(piece)
+            sent += len(piece)
+    return sent
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_forty_megabytes_are_cut_off_with_an_answer(url: str, ask_it: Ask, announced: bool) -> None:
+    """Bytes that are really sent: the status arrives, and the next client is served."""
     address = urlsplit(url)
     head = f"POST /predict HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
-    sent, answer = 0, b""
+    size = f"Content-Length: {40 * MIB}" if announced else "Transfer-Encoding: chunked"
+    piece = b" " * MIB if announced else f"{MIB:x}\r\n".encode() + b" " * MIB + b"\r\n"
     with socket.create_connection((address.hostname, address.port), timeout=30) as raw:
-        raw.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
-        try:
-            while sent < 40 * 10**6:
-                raw.sendall(f"{MIB:x}\r\n".encode() + b" " * MIB + b"\r\n")
-                sent += MIB
-            answer = raw.recv(20)
-        except OSError:  # it has closed the connection while we were sending
-            answer = answer or b"HTTP/1.1 413"
-    assert answer.startswith(b"HTTP/1.1 413")
+        raw.sendall(f"{head}{size}\r\n\r\n".encode())
+        sent = _send_until_answered(raw, [piece] * 40)
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert (answer.status, answer.headers["Content-Type"]) == (413, "application/problem+json")
+    assert problem["detail"] == "a body may have 32 MiB; send the newest rows only"
+    assert answer.headers["Connection"] == "close"
+    assert sent > 0 if announced else sent > 32 * MIB
     assert ask_it()[0] == 200
+
+
+# The model in a process of its own, as that of a member of another engine is.
+APART = """
+import sys
+from pathlib import Path
+from raytrain.deploy import forecaster, server
+forecaster._native = forecaster.Remote
+server.serve(Path(sys.argv[1]), server.ServeOptions(port=0))
+"""
+
+
+def _get(url: str, path: str) -> tuple[int, dict[str, Any]]:
+    connection = _connection(url)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_a_model_that_ends_is_told_without_a_word_about_its_inside(
+    folder: Path, columns: dict[str, list[Any]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = json.dumps({"columns": columns}).encode()
+    with started([sys.executable, "-c", APART, str(folder)], _environment(), 120) as apart:
+        assert (_post(apart.url, body)[0], _get(apart.url, "/healthz")[0]) == (200, 200)
+        (model,) = psutil.Process(apart.process.pid).children()
+        model.kill()
+        problem = {
+            "title": "It went wrong here",
+            "status": 500,
+            "detail": "this is no fault of the request; the log of the service tells more",
+            "errors": [],
+        }
+        assert [_post(apart.url, body) for _ in range(2)] == [(500, problem)] * 2
+        status, problem = _get(apart.url, "/healthz")
+        assert (status, problem["detail"]) == (503, "a model of this bundle has ended; start the service again")
+        assert _get(apart.url, "/schema")[0] == 200, "it stays up, for whoever starts it again"
+        assert _post(apart.url, b"{}")[0] == 422
+        assert apart.process.poll() is None
+    told = capfd.readouterr().err
+    assert "no forecast: the process that forecasts har return_1w latest s42 has ended with code -9" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(

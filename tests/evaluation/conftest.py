@@ -12,12 +12,12 @@ import pytest
 
 from raytrain.data.config import DataConfig
 from raytrain.data.frame import Frame, make_frame
-from raytrain.evaluation.comparison import Comparison
-from raytrain.evaluation.deflated import Deflated
-from raytrain.evaluation.diebold_mariano import DieboldMariano
-from raytrain.evaluation.evidence import Evidence
-from raytrain.evaluation.parity import Parity
-from raytrain.evaluation.windows import Crisis
+from raytrain.evaluation.gates.comparison import Comparison
+from raytrain.evaluation.gates.deflated import Deflated
+from raytrain.evaluation.gates.diebold_mariano import DieboldMariano
+from raytrain.evaluation.gates.evidence import Evidence
+from raytrain.evaluation.gates.parity import Parity
+from raytrain.evaluation.gates.windows import Crisis
 from raytrain.features.targets import TargetConfig, build_target
 
 Forecast = Callable[[np.ndarray], np.ndarray]
@@ -100,6 +100,7 @@ def good_row() -> Callable[..., dict[str, Any]]:
             "kind": "return",
             "label": "1w",
             "horizon": 5,
+            "judged_by": "skill",
             "n": 500,
             "mape": 0.01,
             "naive_mape": 0.0105,
@@ -242,3 +243,14 @@ def remember(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def with_positions() -> Callable[[pl.DataFrame, pl.Expr | float | None], pl.DataFrame]:
+    """The same forecasts with positions, or with a column of none."""
+
+    def take(table: pl.DataFrame, position: pl.Expr | float | None) -> pl.DataFrame:
+        given = position if isinstance(position, pl.Expr) else pl.lit(position, pl.Float64)
+        return table.with_columns(position=given.cast(pl.Float64))
+
+    return take

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from raytrain.data.frame import Frame
-from raytrain.evaluation.breakdown import breakdown, regimes_of
 from raytrain.evaluation.config import EvaluationConfig
 from raytrain.evaluation.insight import Insight, look_closer
+from raytrain.evaluation.scoring.breakdown import breakdown, regimes_of
 from raytrain.features.targets import TargetConfig
 from raytrain.work.dataset import Dataset
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from raytrain.evaluation.journal import FOLDER, FORMER_FILE
+from raytrain.evaluation.champions.journal import FOLDER, FORMER_FILE
 
 DYING = """
 import json, os, signal, sys
 from pathlib import Path
 import polars as pl
-from raytrain.evaluation.decision import Decision
-from raytrain.evaluation.journal import Journal
-from raytrain.evaluation.promotions import Candidates, Refit, promote_to, record, rolling_back
+from raytrain.evaluation.gates.decision import Decision
+from raytrain.evaluation.champions.journal import Journal
+from raytrain.evaluation.champions.promotions import Candidates, Refit, promote_to, record, rolling_back
 
 def run(store, run_id, promoted, held):
     decisions = [

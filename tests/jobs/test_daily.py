@@ -12,7 +12,11 @@ import pytest
 
 from raytrain.config import load
 from raytrain.data.demo import load_demo
-from raytrain.evaluation.champions import Champions
+from raytrain.deploy.contents import Bundle
+from raytrain.evaluation.champions.current import Champions
+from raytrain.jobs import _command
+from raytrain.jobs.promote import FLAGS, PromoteConfig
+from raytrain.jobs.promote import promote as promote_job
 from raytrain.pipeline import prepare
 from raytrain.run_config import RunConfig
 from raytrain.work.store import ResultStore
@@ -150,10 +154,9 @@ def test_naive_in_the_report_is_what_a_hand_calculates(
         assert f"{100 * by_hand:.2f}" in page
 
 
-def test_a_leak_is_held_until_somebody_who_looked_lets_it_pass(
-    daily: Callable[..., Any], tmp_path: Path, summary: Callable[[], dict[str, Any]]
-) -> None:
-    """A column tells two thirds of what moves next week: no honest one does, and nothing else fails."""
+@pytest.fixture
+def planted(tmp_path: Path) -> list[str]:
+    """Options of a run on a column that tells two thirds of what moves next week."""
     rng = np.random.default_rng(5)
     rows = 1400
     shocks = rng.normal(0, 0.01, rows)
@@ -176,17 +179,33 @@ tracking: {mlflow: false}
 cluster: {dashboard: false}
 """
     )
-    options = ["--config", str(config), "--data.path", str(tmp_path / "planted.csv"), "--store"]
-    done = daily([*options, str(tmp_path / "store")])
+    return ["--config", str(config), "--data.path", str(tmp_path / "planted.csv"), "--store", str(tmp_path / "store")]
+
+
+@pytest.fixture
+def looked(tmp_path: Path) -> list[str]:
+    """Options that let pass what is too good to be true."""
+    config = tmp_path / "looked.yaml"
+    config.write_text("gates: {leak: {skill: {5: 1.0}, direction: 1.0, warnings: false}}")
+    return ["--config", str(config)]
+
+
+def test_a_leak_is_held_until_somebody_who_looked_lets_it_pass(
+    daily: Callable[..., Any],
+    planted: list[str],
+    looked: list[str],
+    tmp_path: Path,
+    summary: Callable[[], dict[str, Any]],
+) -> None:
+    """No honest column tells so much, and nothing else fails."""
+    done = daily(planted)
     assert done.returncode == 0, done.stderr
     (held,) = (gate for gate in summary()["gates"] if gate["family"] == "lightgbm_quantile")
     assert held["verdict"] == "HOLD" and held["reason"].startswith("leak_skill fails: skill "), held
     failed = [rule["name"] for rule in held["rules"] if not rule["passed"]]
     assert failed == ["leak_skill", "leak_direction", "leak_warnings"]
 
-    looked = tmp_path / "looked.yaml"
-    looked.write_text("gates: {leak: {skill: {5: 1.0}, direction: 1.0, warnings: false}}")
-    done = daily([*options, str(tmp_path / "store"), "--config", str(looked)])
+    done = daily([*planted, *looked])
     assert done.returncode == 0, done.stderr
     verdicts = {gate["family"]: gate for gate in summary()["gates"]}
     assert verdicts["lightgbm_quantile"]["verdict"] == "PROMOTE", verdicts["lightgbm_quantile"]
@@ -195,3 +214,39 @@ cluster: {dashboard: false}
     assert Champions.read(tmp_path / "store").by_target["return_1w"].family == "lightgbm_quantile"
     forecast = pl.read_parquet(tmp_path / "store" / "latest" / "forecast.parquet")
     assert forecast["verdict"].to_list() == ["PROMOTE"]
+
+
+def test_a_rollback_brings_the_former_forecasts_back_to_the_bit(
+    daily: Callable[..., Any], planted: list[str], looked: list[str], tmp_path: Path
+) -> None:
+    """Through the jobs a person uses; with one run's bundles kept, production still has its own."""
+    store = tmp_path / "store"
+    options = [*planted, *looked, "--families", "naive,lightgbm_quantile,ridge", "--keep_bundles", "1"]
+
+    def forecast() -> bytes:
+        done = daily(options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        champion = Champions.read(store).by_target["return_1w"]
+        content = (store / "latest" / "forecast.parquet").read_bytes()
+        assert pl.read_parquet(content)["family"].to_list() == [champion.family]
+        Bundle.open(store / json.loads((store / "latest" / "bundles.json").read_text())["return_1w"]["bundle"])
+        return content
+
+    def promote(*action: str) -> str:
+        given = ["--store", str(store), "--tracking.mlflow", "false", *action]
+        assert _command.run(PromoteConfig, promote_job, "", FLAGS, given) == 0
+        return Champions.read(store).by_target["return_1w"].family
+
+    stale = store / "bundles" / ("0" * 32)
+    stale.mkdir(parents=True)
+    first = forecast()
+    assert not stale.exists(), "a run ends with the sweep of bundles"
+    champion = Champions.read(store).by_target["return_1w"]
+    assert promote("--to", "2") != champion.family
+    second = forecast()
+    assert not pl.read_parquet(second)["q0.5"].equals(pl.read_parquet(first)["q0.5"])
+    assert champion.bundle is not None
+    Bundle.open(store / champion.bundle)
+    assert promote("--rollback") == champion.family
+    assert Champions.read(store).by_target["return_1w"].bundle == champion.bundle
+    assert forecast() == first

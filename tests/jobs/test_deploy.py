@@ -4,43 +4,22 @@ import json
 import shutil
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from raytrain.data import DataConfig
-from raytrain.data.frame import DATE, make_frame
-from raytrain.deploy.bundle import write_bundle
 from raytrain.deploy.local import run_local
-from raytrain.evaluation.journal import Version, writing
-from raytrain.features.build import FeaturesConfig, build
-from raytrain.features.targets import TargetConfig
-from raytrain.folds import FoldsConfig, latest
+from raytrain.evaluation.champions.journal import Version, writing
 from raytrain.jobs import _command
 from raytrain.jobs.deploy import DeployConfig, deploy
-from raytrain.work.dataset import Dataset
-from raytrain.work.fit import Control, run_fit
-from raytrain.work.plan import Recipes, make_plan
-from raytrain.work.store import ResultStore
 
 
 @pytest.fixture
-def store(tmp_path: Path, table: Path) -> Path:
-    """With a bundle of a family that needs no engine, in production."""
-    data, features = DataConfig(kind="parquet"), FeaturesConfig()
-    frame = make_frame(pl.read_parquet(table), data, "the test", "test")
-    targets = (TargetConfig(horizon=5, label="1w"),)
-    dataset = Dataset.build(frame, build(frame, features), targets)
-    made = Recipes.make(["naive"], {}, targets=targets, quantiles=(0.1, 0.5, 0.9), seeds=(42,), slot_device="cpu")
-    (fit,) = make_plan(dataset, [latest(frame.table[DATE], FoldsConfig())], made).fits
-    store = ResultStore(tmp_path / "store")
-    result = run_fit(fit.spec, dataset, Control(), store)
-    store.write(fit.spec.key, result.predictions, result.facts(fit.spec))
-    common = {"store": store, "dataset": dataset, "data": data, "features": features}
-    write_bundle(store.root / "bundles" / "b1", spec=fit.spec, onnx=False, **common)
+def store(bundle: Path) -> Path:
+    """With the bundle in production."""
+    root = bundle.parents[1]
     version = Version(target="return_1w", family="naive", params={}, bundle="bundles/b1", run_id="r1", reason="good")
-    with writing(store.root, "the test") as journal:
+    with writing(root, "the test") as journal:
         journal.append("promote", version, "run r1")
-    return store.root
+    return root
 
 
 def _run(tmp_path: Path, *options: str, execute: bool = False) -> int:
@@ -132,3 +111,12 @@ def test_what_is_wrong_is_said_in_one_message(store: Path, tmp_path: Path, capsy
         assert said in message
         assert "Traceback" not in message
         assert not (tmp_path / "out").exists()
+
+
+def test_a_champion_whose_bundle_is_gone_says_how_to_get_one(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(store / "bundles" / "b1")
+    assert _run(tmp_path, "--target", "local", "--store", str(store), "--champion", "return_1w") == 4
+    assert "the champion for return_1w has no bundle, or has no more" in (message := capsys.readouterr().err)
+    assert "run daily again, which writes one" in message

@@ -10,19 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from raytrain.data import DataConfig
-from raytrain.data.frame import DATE, make_frame
-from raytrain.deploy.bundle import write_bundle
 from raytrain.engines.process import engine_env
-from raytrain.features.build import FeaturesConfig, build
-from raytrain.features.targets import TargetConfig
-from raytrain.folds import FoldsConfig, latest
 from raytrain.jobs import _command
 from raytrain.jobs.predict import PredictConfig, predict
-from raytrain.work.dataset import Dataset
-from raytrain.work.fit import Control, run_fit
-from raytrain.work.plan import Recipes, make_plan
-from raytrain.work.store import ResultStore
 
 ROOT = Path(__file__).parents[2]
 # One family of each engine and a threshold, each alone on its target; as small as they come.
@@ -81,22 +71,6 @@ def test_bundles_reproduce_the_runs_forecast(start_daily: Callable[..., Any], ta
         assert told.returncode == 0, told.stderr
         found = pl.read_parquet(path)
         assert found.equals(forecast.filter(target=target).select(found.columns))
-
-
-@pytest.fixture
-def bundle(tmp_path: Path, table: Path) -> Path:
-    """Of a family that needs no engine."""
-    data, features = DataConfig(kind="parquet"), FeaturesConfig()
-    frame = make_frame(pl.read_parquet(table), data, "the test", "test")
-    targets = (TargetConfig(horizon=5, label="1w"),)
-    dataset = Dataset.build(frame, build(frame, features), targets)
-    made = Recipes.make(["naive"], {}, targets=targets, quantiles=(0.1, 0.5, 0.9), seeds=(42,), slot_device="cpu")
-    (fit,) = make_plan(dataset, [latest(frame.table[DATE], FoldsConfig())], made).fits
-    store = ResultStore(tmp_path / "store")
-    result = run_fit(fit.spec, dataset, Control(), store)
-    store.write(fit.spec.key, result.predictions, result.facts(fit.spec))
-    common = {"store": store, "dataset": dataset, "data": data, "features": features}
-    return write_bundle(tmp_path / "bundle", spec=fit.spec, onnx=False, **common)
 
 
 @pytest.fixture(autouse=True)

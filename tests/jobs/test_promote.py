@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from raytrain.evaluation.champions import Champions
-from raytrain.evaluation.journal import FOLDER, Journal, Version, writing
+from raytrain.evaluation.champions.current import Champions
+from raytrain.evaluation.champions.journal import FOLDER, Journal, Version, writing
 from raytrain.jobs import _command, promote
 from raytrain.tracking.records import TrackingFailed
 
@@ -29,6 +29,7 @@ def store(tmp_path: Path) -> Path:
         )
         with writing(tmp_path, "a test") as journal:
             journal.append("promote", version, "run r1")
+        (tmp_path / "bundles" / family).mkdir(parents=True)
     return tmp_path
 
 
@@ -84,6 +85,12 @@ def test_one_command_rolls_back_and_one_puts_it_forward_again(
     assert "version 2 to version 1, rolled back by" in capsys.readouterr().out, "the list is an audit"
     assert [entry.action for entry in Journal.read(store).entries][3:] == ["rollback", "to"]
     assert champion(store, "return_1m") == "gru"
+
+
+def test_a_bundle_that_was_swept_is_not_named(act: Act, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (store / "bundles" / "tree").rmdir()
+    assert act("--rollback", "--target", "return_1w") == 0
+    assert "tree of run r1, bundle: none; the next run fits it anew" in capsys.readouterr().out
 
 
 def test_the_same_command_twice_changes_once(act: Act, store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import psutil
 import pytest
 
 from raytrain.jobs import _command
-from raytrain.jobs.tune import TuneJob, act
+from raytrain.jobs.tune import TuneJob, _progress_line, act
+from raytrain.tuning.tune_parts import Progress
 
 ROOT = Path(__file__).parents[2]
 RAY = shutil.which("ray", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -78,6 +80,13 @@ def test_a_dry_run_says_what_would_be_searched(
     assert "window: 10 to 500" in out
     assert "7 trials within 90s on the folds" in out
     assert not (tmp_path / "store").exists()
+
+
+def test_a_search_that_waits_for_the_machine_to_cool_says_so() -> None:
+    cool = Progress(trials=9, done=2, running=1, spent_s=30.0, budget_s=60.0)
+    line = "trials 2/9, 0 stopped early, 0 failed; 1 running; best skill none yet; 30 s of 1 min 00 s"
+    assert _progress_line(cool, "skill") == line
+    assert _progress_line(replace(cool, paused_by="heat"), "skill") == f"{line}; paused: heat"
 
 
 def results(store: Path) -> dict[Path, int]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from raytrain.evaluation.decision import Decision, Rule
+from raytrain.evaluation.gates.decision import Decision, Rule
 from raytrain.report.view import RunView
 
 HORIZONS = {"1w": 5, "1m": 21, "3m": 63}
@@ -115,6 +115,10 @@ def _score_rows() -> list[dict[str, Any]]:
                     "skill_low": skill - 0.015,
                     "skill_high": skill + 0.02,
                     "fold_wins": 0.67,
+                    "judged_by": "skill",
+                    "net_return": None,
+                    "net_return_low": None,
+                    "net_return_high": None,
                 }
             )
     return rows

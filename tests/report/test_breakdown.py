@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from raytrain.evaluation.breakdown import breakdown
-from raytrain.evaluation.calibration import calibration
-from raytrain.evaluation.scores import score
+from raytrain.evaluation.scoring.breakdown import breakdown
+from raytrain.evaluation.scoring.calibration import calibration
+from raytrain.evaluation.scoring.scores import score
 from raytrain.report.breakdown import MAX_GROUPS, calibration_tables, group_tables, measure_rows
 from raytrain.report.page import environment
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from markupsafe import escape
 
-from raytrain.evaluation.decision import Rule
+from raytrain.evaluation.gates.decision import Rule
 from raytrain.report.decisions import MAX_NAMED, MAX_SCALE, MIN_SCALE, candidates, headline, matrix, verdict_counts
 from raytrain.report.page import render
 
@@ -88,6 +88,24 @@ def test_a_long_headline_is_cut(view):
 def test_the_headline_without_scores_or_candidates(view, empty_view):
     assert headline(replace(view, scores=pl.DataFrame())) == "None of 12 candidates is promoted."
     assert headline(empty_view) == "There was no candidate to judge."
+
+
+@pytest.mark.parametrize(
+    ("judged_by", "earned", "shown"),
+    [("net_return", 0.123, "+12.3\N{NARROW NO-BREAK SPACE}%"), ("net_change", 45.6, ">45.6<")],
+)
+def test_a_family_with_positions_shows_what_they_earn_and_no_skill(plain_view, judged_by, earned, shown):
+    here = pl.when((pl.col("family") == "lightgbm") & (pl.col("target") == "return_1w"))
+    names = ("net_return", "net_return_low", "net_return_high")
+    columns = {name: here.then(earned + shift) for name, shift in zip(names, (0.0, -0.01, 0.01), strict=True)}
+    by = here.then(pl.lit(judged_by)).otherwise(pl.lit("skill"))
+    trading = replace(plain_view, scores=plain_view.scores.with_columns(judged_by=by, skill=pl.lit(0.5), **columns))
+    assert cell_of(trading, "lightgbm", "return_1w").bar is None
+    assert cell_of(trading, "lightgbm", "return_1m").bar is not None
+    page = render(trading)
+    assert page.count(shown) == 1 and page.count("what its positions earn in a year") == 1
+    everyone = replace(trading, scores=trading.scores.with_columns(judged_by=pl.lit(judged_by)))
+    assert headline(everyone) == "None of 12 candidates is promoted."
 
 
 def test_a_decision_is_told_as_a_paragraph_with_every_rule_and_its_dates(plain_view):

@@ -3,9 +3,9 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from raytrain.evaluation.feature_drift import SCHEMA as FEATURES
-from raytrain.evaluation.live import LiveTable
-from raytrain.evaluation.live_drift import SCHEMA as DRIFT
+from raytrain.evaluation.live.drift import SCHEMA as DRIFT
+from raytrain.evaluation.live.feature_drift import SCHEMA as FEATURES
+from raytrain.evaluation.live.track import LiveTable
 from raytrain.report.live import MAX_FEATURES, MAX_NEWEST, feature_rows, live_section
 from raytrain.report.page import environment
 

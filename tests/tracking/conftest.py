@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raytrain.evaluation.journal import Action, Version, writing
+from raytrain.evaluation.champions.journal import Action, Version, writing
 
 Promote = Callable[..., Version]
 

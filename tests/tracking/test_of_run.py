@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from raytrain.evaluation.breakdown import SCHEMA
-from raytrain.evaluation.decision import Decision, Rule
+from raytrain.evaluation.gates.decision import Decision, Rule
+from raytrain.evaluation.scoring.breakdown import SCHEMA
 from raytrain.tracking.of_run import record_of
 
 SUMMARY: dict[str, Any] = {

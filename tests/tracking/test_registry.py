@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from raytrain.evaluation.journal import Journal, Version
+from raytrain.evaluation.champions.journal import Journal, Version
 from raytrain.tracking import mlflow_store
 from raytrain.tracking.config import TrackingConfig
 from raytrain.tracking.mlflow_store import log_run
@@ -81,6 +81,15 @@ def test_versions_aliases_and_decisions_are_shown(store: Path, promote: Promote,
     attached = Path(artifacts.removeprefix("file://")) / "promotion" / f"000001-{net.key}.json"
     assert '"verdict":"HOLD"' in attached.read_text().replace(" ", "")
     assert waiting(Journal.read(store)) == 0
+
+
+def test_a_version_whose_bundle_was_swept_is_shown_all_the_same(store: Path, promote: Promote, registry: Look) -> None:
+    """The registry was down for longer than bundles are kept."""
+    for fit in ("k1", "k2"):
+        promote(store, "tree", fit=fit, bundle=f"bundles/{fit}")
+    (store / "bundles" / "k2").mkdir(parents=True)
+    assert sync_registry(store, CONFIG) == 2
+    assert registry(store)[MODEL]["aliases"] == {"champion": 2}
 
 
 def test_what_is_shown_already_starts_nothing(store: Path, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +277,7 @@ from mlflow import MlflowClient
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from pydantic import TypeAdapter
-from raytrain.evaluation.journal import Journal
+from raytrain.evaluation.champions.journal import Journal
 from raytrain.tracking.registry_state import state_of
 from raytrain.tracking.registry_writer import sync
 

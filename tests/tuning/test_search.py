@@ -1,6 +1,10 @@
 """The search on a real Ray of two cores, with stand-ins for fits whose loss is known."""
 
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from raytrain.machine.profile import MachineProfile
 from raytrain.tuning import resources, trainable
 from raytrain.tuning.config import TuneConfig
 from raytrain.tuning.problem import Problem
-from raytrain.tuning.search import AllTrialsFailed, BudgetTooShort, Searched, search
+from raytrain.tuning.search import AllTrialsFailed, BudgetTooShort, Searched, _last_grid, search
 from raytrain.tuning.tune_parts import Progress
 from raytrain.tuning.tuned import tuned_params
 from raytrain.tuning.verdict import judge
@@ -113,6 +117,42 @@ def hunt(make_run: MakeRun, cluster: Cluster, tmp_path: Path) -> Callable[..., t
     return run
 
 
+OPEN = """
+import sys
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+study = optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(sys.argv[1])))
+under_way = sum(trial.state.name == "RUNNING" for trial in study.trials)
+print(study.study_name, study.direction.name, under_way, study.trials[0].params["learning_rate"])
+"""
+
+
+def test_another_process_opens_the_study_while_the_search_runs(
+    hunt: Callable[..., tuple[Problem, Searched]], tmp_path: Path
+) -> None:
+    """As `optuna-dashboard` does, which is told no more than the path of the journal."""
+    said: list[str] = []
+
+    def look() -> None:
+        until_there = time.monotonic() + 60
+        while not (journals := list(tmp_path.glob("store/sweeps/*/study.journal"))) or not list(
+            tmp_path.glob("store/inflight/*.json")
+        ):
+            assert time.monotonic() < until_there, "the search did not begin"
+            time.sleep(0.05)
+        command = [sys.executable, "-W", "ignore", "-c", OPEN, str(journals[0])]
+        said.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    problem, found = hunt(trials=10, pruning=False)
+    looker.join(timeout=60)
+    name, direction, under_way, first = said[0].split()
+    assert (name, direction, float(first)) == (problem.sweep, "MAXIMIZE", found.tried[0].params["learning_rate"])
+    assert int(under_way) >= 1
+
+
 def num_fits(problem: Problem) -> int:
     """Results of the searched family that are in the store."""
     paths = problem.store.glob("fits/*/*/result.json")
@@ -143,12 +183,19 @@ def test_a_search_that_is_asked_again_goes_on_and_fits_nothing_twice(
     problem, first = hunt(trials=4, pruning=False)
     assert first.grid is not None and len(first.grid.get_dataframe()) == 4
     results = {path: path.stat().st_mtime_ns for path in problem.store.glob("fits/*/*/result.json")}
+    (notes,) = (problem.folder / "tune").iterdir()
     _, same = hunt(trials=4, pruning=False)
     assert same.tried == first.tried
+    assert list((problem.folder / "tune").iterdir()) == [notes], "the newest run's are kept"
+    assert len(_last_grid(problem)) == 4
     assert same.grid is None
     _, more = hunt(trials=6, pruning=False)
     assert more.tried[:4] == first.tried
     assert len(more.tried) == 6
+    (newest,) = (problem.folder / "tune").iterdir()
+    assert newest.name > notes.name
+    assert len(_last_grid(problem)) == len(more.grid) == 2
+    assert all(Path(result.path).is_dir() for result in more.grid)
     assert {path: path.stat().st_mtime_ns for path in results} == results
     assert num_fits(problem) == 6 * len(problem.search)
     points = {json.dumps(dict(one.params)) for one in more.tried}

@@ -20,7 +20,7 @@ from raytrain.features.steps.panel import Batch, Panel
 
 RowsBack = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 WindowLengths = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
-_BLOCK = 2**16
+_BLOCK = 2**15
 """Values computed at once: few enough for the arrays to stay near the processor, many beside the cost of a call."""
 
 

@@ -1,0 +1,1 @@
+"""Which recipes are in production, and the journal of what was promoted and rolled back."""

@@ -1,0 +1,1 @@
+"""How forecasts fare after the run: their losses once outcomes are known, and drift."""

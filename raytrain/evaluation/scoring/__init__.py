@@ -1,0 +1,1 @@
+"""What forecasts were worth: skill, errors, what strategies earn, and how sure that is."""
