@@ -5,10 +5,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,7 +18,7 @@ from raytrain.cluster.driver import Status
 from raytrain.cluster.ray_cluster import Cluster
 from raytrain.pipeline import Prepared, estimate
 
-PLAIN_EVERY_S = 10.0
+_PLAIN_EVERY_S = 10.0
 _COLOURS = {"PROMOTE": "bold green", "HOLD": "yellow", "REJECT": "red"}
 
 
@@ -37,7 +37,7 @@ class Progress:
         self._next_line = 0.0
         self.dashboard: str | None = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
@@ -60,12 +60,15 @@ class Progress:
 
     def status(self, status: Status) -> None:
         """Fits are running."""
+        running = "; ".join(f"{label} [{lane}]" for label, lane, _ in status.running)
+        self.show(_live_view(status), f"{_headline(status)}; running: {running or 'nothing'}")
+
+    def show(self, view: RenderableType, line: str) -> None:
+        """How far it is: what a terminal shows until the next call, or the line for a file."""
         if self._live is not None:
-            self._live.update(_live_view(status))
+            self._live.update(view)
         elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + PLAIN_EVERY_S
-            running = "; ".join(f"{label} [{lane}]" for label, lane, _ in status.running)
-            line = f"{_headline(status)}; running: {running or 'nothing'}"
+            self._next_line = time.monotonic() + _PLAIN_EVERY_S
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -5,13 +5,11 @@ and the answer may be that it is no better. The same command goes on where an in
 """
 
 import argparse
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -87,37 +85,21 @@ def _range(one: Any) -> str:
     return ", ".join(map(str, one))
 
 
-class _Shown:
-    """Live progress on a terminal; a line now and then where the output is a file."""
+class _Shown(_terminal.Progress):
+    """Trials, and then the fits that the winner is compared on."""
 
     def __init__(self, console: Console, metric: str) -> None:
-        self._metric, self._console = metric, console
-        self._progress = _terminal.Progress(console)
-        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
-        self._next_line = 0.0
-
-    def __enter__(self) -> "_Shown":
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(console)
+        self._metric = metric
 
     @property
     def watcher(self) -> Watcher:
         """What the search tells."""
-        told = self._progress
-        return Watcher(progress=self._trials, status=told.status, cluster=told.cluster, step=told.step)
+        return Watcher(progress=self._trials, status=self.status, cluster=self.cluster, step=self.step)
 
     def _trials(self, progress: Progress) -> None:
         line = _progress_line(progress, self._metric)
-        if self._live is not None:
-            self._live.update(Text(line))
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _terminal.PLAIN_EVERY_S
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.show(Text(line), line)
 
 
 def _progress_line(progress: Progress, metric: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from raytrain import families
 from raytrain.cluster.config import ClusterConfig
-from raytrain.engines.base import Lane, Params, Task
+from raytrain.engines.base import Family, Lane, Params, Task
 from raytrain.engines.members import MemberParams
 from raytrain.errors import ConfigError, did_you_mean
 from raytrain.evaluation.scoring.pairs import NAIVE
@@ -85,7 +85,7 @@ class Problem:
 
         Raises:
             ConfigError: an unknown family, target, metric or parameter, an empty range, too few folds, or a family that
-                cannot forecast the target or only mixes the forecasts of others.
+                cannot forecast the target, only mixes the forecasts of others, or takes positions.
         """
         kind = families.get(family)
         wanted = _target(run.recipes.targets, target)
@@ -93,6 +93,11 @@ class Problem:
         base = _params(run, family)
         if isinstance(base, MemberParams):
             raise ConfigError(f"a search needs a family that reads data, got {family}, which mixes others; tune those")
+        if kind.positions is not Family.positions:
+            raise ConfigError(
+                f"a search needs a family that is judged by its forecasts, got {family}, which is judged by what its "
+                "positions earn, and no fold reports that; compare a few of its parameters in the daily job"
+            )
         if task not in kind.tasks:
             raise ConfigError(f"a search needs a family that can forecast the target, {family} has no {task} form")
         mode = require_metric(config.metric, task)

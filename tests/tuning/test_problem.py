@@ -72,6 +72,7 @@ BAD: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "unknown metric": ("lightgbm", "return_1w", {"metric": "skil"}, "did you mean `skill`?"),
     "a metric of another task": ("lightgbm", "return_1w", {"metric": "brier"}, "got `brier`"),
     "no form": ("har", "threshold_1w", {"space": {"scope": ["pooled", "series"]}}, "har has no binary form"),
+    "positions": ("reward_based", "return_1w", {}, "judged by its forecasts, got reward_based"),
     "an ensemble": ("meta_learning", "return_1w", {}, "a family that reads data, got meta_learning"),
     "all folds held out": ("lightgbm", "return_1w", {"holdout_folds": 6}, "must be larger than tune.holdout_folds = 6"),
 }
