@@ -73,12 +73,12 @@ def headline(view: RunView) -> str:
     judged = candidates(view.decisions)
     if not judged:
         return "There was no candidate to judge."
-    promoted = [f"{one.family} at {one.label}" for one in judged if one.verdict == "PROMOTE"]
-    if promoted:
-        verb = "is" if len(promoted) == 1 else "are"
-        names = ", ".join(promoted[:MAX_NAMED]) + (", ..." if len(promoted) > MAX_NAMED else "")
-        return f"{len(promoted)} of {plural(len(judged), 'candidate')} {verb} promoted: {names}."
-    return f"None of {plural(len(judged), 'candidate')} is promoted{_best_score(view)}."
+    passing = [f"{one.family} at {one.label}" for one in judged if one.verdict == "PROMOTE"]
+    if passing:
+        verb = "deserves" if len(passing) == 1 else "deserve"
+        names = ", ".join(passing[:MAX_NAMED]) + (", ..." if len(passing) > MAX_NAMED else "")
+        return f"{len(passing)} of {plural(len(judged), 'candidate')} {verb} promotion: {names}."
+    return f"None of {plural(len(judged), 'candidate')} deserves promotion{_best_score(view)}."
 
 
 def _best_score(view: RunView) -> str:

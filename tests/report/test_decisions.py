@@ -70,23 +70,23 @@ def test_a_family_judged_without_a_score_still_has_its_cell(view):
 
 def test_the_headline_names_the_best_when_nobody_is_promoted(view):
     text = headline(view)
-    assert text.startswith("None of 12 candidates is promoted") and "lightgbm at 3m" in text
+    assert text.startswith("None of 12 candidates deserves promotion") and "lightgbm at 3m" in text
 
 
 def test_the_headline_names_the_promoted(view):
     decisions = [replace(one, verdict="PROMOTE") if one.family == "mlp" else one for one in view.decisions]
     text = headline(replace(view, decisions=decisions))
-    assert text == "3 of 12 candidates are promoted: mlp at 1w, mlp at 1m, mlp at 3m."
+    assert text == "3 of 12 candidates deserve promotion: mlp at 1w, mlp at 1m, mlp at 3m."
 
 
 def test_a_long_headline_is_cut(view):
     everyone = replace(view, decisions=[replace(one, verdict="PROMOTE") for one in view.decisions])
-    assert headline(everyone).startswith("12 of 12 candidates are promoted: ")
+    assert headline(everyone).startswith("12 of 12 candidates deserve promotion: ")
     assert headline(everyone).count(" at ") == MAX_NAMED
 
 
 def test_the_headline_without_scores_or_candidates(view, empty_view):
-    assert headline(replace(view, scores=pl.DataFrame())) == "None of 12 candidates is promoted."
+    assert headline(replace(view, scores=pl.DataFrame())) == "None of 12 candidates deserves promotion."
     assert headline(empty_view) == "There was no candidate to judge."
 
 
@@ -105,7 +105,7 @@ def test_a_family_with_positions_shows_what_they_earn_and_no_skill(plain_view, j
     page = render(trading)
     assert page.count(shown) == 1 and page.count("what its positions earn in a year") == 1
     everyone = replace(trading, scores=trading.scores.with_columns(judged_by=pl.lit(judged_by)))
-    assert headline(everyone) == "None of 12 candidates is promoted."
+    assert headline(everyone) == "None of 12 candidates deserves promotion."
 
 
 def test_a_decision_is_told_as_a_paragraph_with_every_rule_and_its_dates(plain_view):

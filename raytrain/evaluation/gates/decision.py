@@ -7,7 +7,7 @@ from raytrain.evaluation.scoring.pairs import NAIVE
 
 Verdict = Literal["PROMOTE", "HOLD", "REJECT"]
 
-_VERBS = {"PROMOTE": "is promoted", "HOLD": "is held", "REJECT": "is rejected"}
+_VERBS = {"PROMOTE": "deserves promotion", "HOLD": "is held", "REJECT": "is rejected"}
 
 
 @dataclass(frozen=True, kw_only=True)
