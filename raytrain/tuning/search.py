@@ -204,13 +204,11 @@ class _Search:
 
     def _run_config(self, cooling: Cooling) -> Any:
         from ray import tune
-        from ray.tune.logger import JsonLoggerCallback
 
-        from raytrain.tuning.tune_parts import Teller, Until
+        from raytrain.tuning.tune_parts import Notes, Teller, Until
 
         problem, config = self.problem, self.config
-        # Of this logger's files `ResultGrid.get_dataframe` is made.
-        callbacks: list[Any] = [JsonLoggerCallback()]
+        callbacks: list[Any] = [Notes()]
         if self.watch is not None:
             progress = _progress(problem, config, self.study)
             callbacks.append(Teller(progress, self.watch, problem, cooling))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
 
 from raytrain.tuning.heat import Cooling
@@ -113,3 +114,11 @@ class Teller(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._told.done += 1
         self._told.failed += 1
+
+
+class Notes(JsonLoggerCallback):  # type: ignore[misc]
+    """The files of which `ResultGrid.get_dataframe` is made; Tune's own leaves those open that the end cuts short."""
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        for trial in list(self._trial_files):
+            self.log_trial_end(trial)
