@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -190,11 +190,10 @@ class Clients:
         former, split = [one.id for one in endpoint.deployed_models], dict(endpoint.traffic_split)
         done = self._endpoints.deploy_model(endpoint=endpoint.name, deployed_model=deployed, traffic_split={"0": 100})
         new = done.result(timeout=self._config.deploy_s).deployed_model.id
-        try:
+        with ExitStack() as failed:
+            failed.callback(self._undeploy, endpoint.name, [new], split)
             yield
-        except BaseException:
-            self._undeploy(endpoint.name, [new], split)
-            raise
+            failed.pop_all()
         self._undeploy(endpoint.name, former, {new: 100})
 
     def _undeploy(self, endpoint: str, ids: Sequence[str], split: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,10 @@ def call_writer(module: str, arguments: Sequence[str], told: Any, environment: M
         stderr=subprocess.PIPE,
         text=True,
     )
-    with process:
-        try:
-            out, err = process.communicate(json.dumps(told, default=_plain), timeout=WRITER_TIMEOUT_S)
-        except BaseException:
-            _kill(process.pid)
-            raise
+    with process, ExitStack() as failed:
+        failed.callback(_kill, process.pid)
+        out, err = process.communicate(json.dumps(told, default=_plain), timeout=WRITER_TIMEOUT_S)
+        failed.pop_all()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, module, out, err)
     return (out.splitlines() or [""])[-1]
